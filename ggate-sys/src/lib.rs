@@ -1,0 +1,1 @@
+//! The raw ABI of `/dev/ggctl`.

@@ -1,0 +1,1 @@
+//! Page-aligned buffers in size classes, limited in bytes.

@@ -1,0 +1,1 @@
+//! Base's command-line grammar on top of clap: usage texts, exit codes, numbers.

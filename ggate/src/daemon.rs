@@ -1,0 +1,1 @@
+//! What a daemon does around its work: daemonising, pid files, protection, module loading.

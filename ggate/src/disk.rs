@@ -1,0 +1,1 @@
+//! Disk threads: requests against a medium, in parallel, overlapping ones in order.

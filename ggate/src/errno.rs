@@ -1,0 +1,1 @@
+//! FreeBSD's error numbers, which the protocols carry, and the host's.

@@ -1,0 +1,1 @@
+//! The gate in the kernel: the six calls as ioctls.

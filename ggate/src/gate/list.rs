@@ -1,0 +1,1 @@
+//! What  shows: the gates of this machine.

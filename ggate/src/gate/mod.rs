@@ -1,0 +1,200 @@
+//! The gate: six calls, in the kernel or in software.
+//!
+//! [`Ggctl`] has the semantics of `/dev/ggctl` as `spec/geom-gate-kernel.md`
+//! section 4 states them. [`kernel`] makes the calls as ioctls, [`software`]
+//! answers them itself and serves each provider on an NBD socket. Everything
+//! above (the serve loop in [`serve`] and the programs) knows only the trait.
+
+use crate::range::{ByteRange, Geometry};
+use nix::errno::Errno;
+use std::fmt;
+
+#[cfg(target_os = "freebsd")]
+pub mod kernel;
+pub mod list;
+pub mod serve;
+pub mod software;
+
+/// Number of a gate, 0 to `kern.geom.gate.maxunits` - 1.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Unit(pub u32);
+
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The gate's number for a request: from 1, one more for each queued request,
+/// kept through CANCEL and a second START.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Seq(pub u64);
+
+/// The largest queue limit; larger ones are clamped.
+pub const MAX_QUEUE_LIMIT: u32 = 4096;
+
+/// Access that consumers of a provider get.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Access {
+    /// Both.
+    #[default]
+    ReadWrite,
+    /// WRITE, DELETE and FLUSH fail with EPERM.
+    ReadOnly,
+    /// Opening for reading fails with EPERM.
+    WriteOnly,
+}
+
+/// What to create.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Create {
+    /// Sizes; the media size must be a positive multiple of the sector size,
+    /// the sector size a power of two.
+    pub geometry: Geometry,
+    /// Access for consumers.
+    pub access: Access,
+    /// How many requests may wait or be outstanding, 0 = unlimited. Clamped to
+    /// [`MAX_QUEUE_LIMIT`].
+    pub queue_limit: u32,
+    /// Check interval for requests older than 5 seconds, in seconds; 0 = none.
+    pub timeout: u32,
+    /// Unit or name.
+    pub name: NewName,
+    /// Free text for `list`; made XML-safe and cut to 2047 bytes by the gate.
+    pub info: String,
+}
+
+/// How a new gate is to be called.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NewName {
+    /// `ggateN` with the lowest free N.
+    NextFree,
+    /// `ggateN` with this N; EEXIST when taken.
+    Unit(Unit),
+    /// This name, for example `hast/data`; at most 254 bytes.
+    Named(String),
+}
+
+/// An existing gate.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum GateId {
+    /// By number.
+    Unit(Unit),
+    /// By provider name.
+    Named(String),
+}
+
+/// What MODIFY changes. As in the kernel, a media size excludes the rest.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Modify {
+    /// New media size in bytes.
+    MediaSize(u64),
+    /// New info text.
+    Info(String),
+    /// Provider that serves reads directly, from this byte offset on.
+    ReadProvider {
+        /// Provider name, without `/dev/`.
+        name: String,
+        /// Where the medium begins on it, in bytes.
+        offset: u64,
+    },
+    /// Reads come to user level again.
+    NoReadProvider,
+}
+
+/// Which requests CANCEL returns to the waiting queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cancel {
+    /// All that are outstanding.
+    All,
+    /// Only this one.
+    One(Seq),
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Read the range.
+    Read,
+    /// Write the payload to the range.
+    Write,
+    /// The range's content is no longer needed.
+    Delete,
+    /// Everything acknowledged so far must reach stable storage. The range is
+    /// the media size and 0.
+    Flush,
+    /// A hint that an upper layer is short of a resource (FreeBSD 14 on).
+    Speedup,
+    /// Something later kernels invented; answer EOPNOTSUPP.
+    Other(u32),
+}
+
+/// A request as START hands it out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Request {
+    /// The gate's number for it.
+    pub seq: Seq,
+    /// What to do.
+    pub command: Command,
+    /// Where.
+    pub range: ByteRange,
+}
+
+/// What START returned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Started {
+    /// A request was taken; a WRITE's payload is at the front of the buffer.
+    Request(Request),
+    /// A WRITE of this many bytes is first in the queue and stays there: come
+    /// again with a buffer that is large enough.
+    NeedBuffer(usize),
+    /// The gate is being destroyed, or (FreeBSD 13 and older) a signal came.
+    Canceled,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug)]
+pub enum Outcome<'a> {
+    /// WRITE, DELETE, FLUSH: done.
+    Done,
+    /// READ: these bytes, exactly as many as were asked for.
+    Data(&'a [u8]),
+    /// Failed. EAGAIN hands the request back to the queue, ENOMEM makes GEOM
+    /// retry it; neither must come from a peer by accident.
+    Error(Errno),
+}
+
+/// The six calls of `/dev/ggctl`, callable from any thread.
+pub trait Ggctl: Send + Sync {
+    /// Makes a gate. EINVAL for sizes or names that make no sense, EEXIST for
+    /// a unit or name that is taken, ENFILE when all units are.
+    fn create(&self, create: &Create) -> nix::Result<Unit>;
+
+    /// Changes a gate. ENXIO when there is none.
+    fn modify(&self, unit: Unit, change: &Modify) -> nix::Result<()>;
+
+    /// Ends a gate: EBUSY while it is open, unless `force`; ENXIO when there
+    /// is none. Waiting and outstanding requests fail with ENXIO.
+    fn destroy(&self, gate: &GateId, force: bool) -> nix::Result<()>;
+
+    /// Returns outstanding requests to the front of the waiting queue, in
+    /// their order, and tells the unit. Wakes nobody who sleeps in START.
+    fn cancel(&self, gate: &GateId, which: Cancel) -> nix::Result<Unit>;
+
+    /// Waits for a request and takes it. `payload` receives the data of a
+    /// WRITE. ENXIO when there is no such gate, EINTR (FreeBSD 14 on) when a
+    /// signal came.
+    fn start(&self, unit: Unit, payload: &mut [u8]) -> nix::Result<Started>;
+
+    /// Completes a request that START handed out. Silently nothing when it is
+    /// no longer outstanding; ENOENT when there is no such gate. The result of
+    /// a READ must be as long as the request's range, else it fails with EIO.
+    fn done(&self, unit: Unit, request: &Request, outcome: Outcome<'_>) -> nix::Result<()>;
+
+    /// Whether the next START is known to return at once. Callers that batch
+    /// send what they have when this says no. The kernel does not tell.
+    fn ready(&self, unit: Unit) -> bool {
+        let _ = unit;
+        false
+    }
+}

@@ -1,0 +1,1 @@
+//! The serve loop above both gates.

@@ -1,0 +1,1 @@
+//! The gate in software: the kernel's semantics in the serving process.

@@ -1,0 +1,14 @@
+//! GEOM Gate as a library: the gate itself in the kernel or in software, media
+//! to serve, and the protocol between `ggatec` and `ggated`.
+
+pub mod buffer;
+pub mod cli;
+pub mod daemon;
+pub mod disk;
+pub mod errno;
+pub mod gate;
+pub mod log;
+pub mod media;
+pub mod nbd;
+pub mod range;
+pub mod wire;

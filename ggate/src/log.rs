@@ -1,0 +1,1 @@
+//! Messages to syslog or, in the foreground, to standard output.

@@ -1,0 +1,1 @@
+//! Local media: regular files, block devices, GEOM providers.

@@ -1,0 +1,1 @@
+//! NBD server side: serves a software provider on its unix socket.

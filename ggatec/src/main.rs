@@ -1,0 +1,3 @@
+//! ggatec(8).
+
+fn main() {}

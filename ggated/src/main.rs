@@ -1,0 +1,3 @@
+//! ggated(8).
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! ggatel(8).
+
+fn main() {}

@@ -1,0 +1,2 @@
+//! HAST without I/O.
+#![no_std]

@@ -1,0 +1,5 @@
+//! What the tests of all crates share.
+
+pub mod nbd;
+pub mod process;
+pub mod proxy;

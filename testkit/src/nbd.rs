@@ -1,0 +1,1 @@
+//! An NBD client for tests.

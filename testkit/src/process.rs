@@ -1,0 +1,1 @@
+//! Programs under test as processes that never outlive their test.

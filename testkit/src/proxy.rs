@@ -1,0 +1,1 @@
+//! A faulty TCP proxy: cuts, stalls, resets in mid-frame, half-opens.
