@@ -9,6 +9,7 @@ use crate::range::{ByteRange, Geometry};
 use nix::errno::Errno;
 use std::fmt;
 
+pub mod info;
 #[cfg(target_os = "freebsd")]
 pub mod kernel;
 pub mod list;
