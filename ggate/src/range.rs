@@ -81,7 +81,7 @@ impl Geometry {
             _ => return Err(RangeError::BeyondEnd),
         }
         let sector = u64::from(self.sector_size).max(1);
-        if range.offset % sector != 0 || range.length % sector != 0 {
+        if !range.offset.is_multiple_of(sector) || !range.length.is_multiple_of(sector) {
             return Err(RangeError::Misaligned);
         }
         Ok(())
