@@ -1,1 +1,346 @@
-//! Base's command-line grammar on top of clap: usage texts, exit codes, numbers.
+//! Command lines as base reads them, over clap.
+//!
+//! Base's programs use getopt(3): options are single letters that may be
+//! clustered (`-nv`, `-p3080`) and end at the first operand, the last of
+//! several wins, a value may begin with `-`. An unknown option or a missing
+//! value is one line plus the usage text on standard error; a wrong number of
+//! operands or an option that belongs to another sub-command is the usage text
+//! alone. The exit status is the program's, never clap's 2.
+//!
+//! Each option is defined once, as a [`Flag`] constant; the same constant
+//! parses it and reads it. Numbers are decimal digits within stated bounds: where
+//! base took `abc` for 0, that is an error here (`docs/differences.md`).
+//!
+//! One thing clap does not let us copy: it drops a `=` in front of an attached
+//! value, so `-p=1` is port 1.
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use std::ffi::{OsStr, OsString};
+use std::fmt::{self, Display};
+use std::ops::RangeInclusive;
+use std::process::ExitCode;
+use std::str::FromStr;
+
+/// What is common to all command lines of a program.
+#[derive(Debug)]
+pub struct Program {
+    /// Name that begins diagnostics.
+    pub name: &'static str,
+    /// Usage text, base's to the byte, ending in a newline.
+    pub usage: &'static str,
+    /// Exit status after the usage text: 1 for the ggate programs, 64
+    /// (`EX_USAGE`) for the HAST ones.
+    pub usage_status: u8,
+    /// Every option of every sub-command.
+    pub flags: &'static [Flag],
+}
+
+/// An option of one letter.
+#[derive(Debug)]
+pub struct Flag {
+    letter: char,
+    name: &'static str,
+    takes_value: bool,
+    only_in: Option<&'static [&'static str]>,
+}
+
+impl Flag {
+    /// An option without a value. The name is for error messages and must be
+    /// unique within a program.
+    #[must_use]
+    pub const fn switch(letter: char, name: &'static str) -> Self {
+        Self {
+            letter,
+            name,
+            takes_value: false,
+            only_in: None,
+        }
+    }
+
+    /// An option with a value, named like [`Flag::switch`].
+    #[must_use]
+    pub const fn value(letter: char, name: &'static str) -> Self {
+        Self {
+            letter,
+            name,
+            takes_value: true,
+            only_in: None,
+        }
+    }
+
+    /// The same, allowed only in these sub-commands.
+    #[must_use]
+    pub const fn only_in(self, subcommands: &'static [&'static str]) -> Self {
+        Self {
+            only_in: Some(subcommands),
+            ..self
+        }
+    }
+
+    fn to_arg(&self) -> Arg {
+        let arg = Arg::new(self.name).short(self.letter);
+        if self.takes_value {
+            arg.action(ArgAction::Append)
+                .value_parser(clap::value_parser!(OsString))
+                .allow_hyphen_values(true)
+        } else {
+            arg.action(ArgAction::Count)
+        }
+    }
+}
+
+/// A command line that cannot be carried out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CliError {
+    /// The usage text, perhaps behind a line that says what is wrong.
+    Usage {
+        /// The line, complete.
+        complaint: Option<String>,
+        /// The program's usage text.
+        usage: &'static str,
+        /// Exit status.
+        status: u8,
+    },
+    /// A value that is not what its option wants: this line alone.
+    Invalid(String),
+}
+
+impl CliError {
+    /// Prints it on standard error and gives the exit status.
+    #[must_use]
+    pub fn report(&self) -> ExitCode {
+        eprint!("{self}");
+        match self {
+            Self::Usage { status, .. } => ExitCode::from(*status),
+            Self::Invalid(_) => ExitCode::FAILURE,
+        }
+    }
+}
+
+impl Display for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage {
+                complaint, usage, ..
+            } => {
+                if let Some(complaint) = complaint {
+                    writeln!(f, "{complaint}")?;
+                }
+                f.write_str(usage)
+            }
+            Self::Invalid(message) => writeln!(f, "{message}"),
+        }
+    }
+}
+
+impl std::error::Error for CliError {}
+
+impl Program {
+    /// The usage text alone, as the error that it is.
+    #[must_use]
+    pub const fn usage(&self) -> CliError {
+        CliError::Usage {
+            complaint: None,
+            usage: self.usage,
+            status: self.usage_status,
+        }
+    }
+
+    /// The usage text behind a line of complaint.
+    #[must_use]
+    pub fn complain(&self, complaint: impl Into<String>) -> CliError {
+        CliError::Usage {
+            complaint: Some(complaint.into()),
+            usage: self.usage,
+            status: self.usage_status,
+        }
+    }
+
+    /// A value that is wrong; the message gets the program's name in front.
+    #[must_use]
+    pub fn invalid(&self, message: impl Display) -> CliError {
+        CliError::Invalid(format!("{}: {message}", self.name))
+    }
+
+    /// Parses arguments that follow the program's name, of a program without
+    /// sub-commands.
+    pub fn parse(
+        &'static self,
+        args: impl IntoIterator<Item = OsString>,
+    ) -> Result<Parsed, CliError> {
+        self.parse_flags(args, None)
+    }
+
+    /// Takes the sub-command, in any case, from the front of the arguments that
+    /// follow the program's name, then parses the rest. Gives the name as
+    /// `subcommands` spells it.
+    pub fn parse_subcommand(
+        &'static self,
+        subcommands: &[&'static str],
+        args: impl IntoIterator<Item = OsString>,
+    ) -> Result<(&'static str, Parsed), CliError> {
+        let mut args = args.into_iter();
+        let word = args.next().ok_or_else(|| self.usage())?;
+        let subcommand = subcommands
+            .iter()
+            .find(|name| word.eq_ignore_ascii_case(name))
+            .ok_or_else(|| self.usage())?;
+        Ok((subcommand, self.parse_flags(args, Some(subcommand))?))
+    }
+
+    /// As in base, every option of the program is parsed first, and only then
+    /// those of other sub-commands are refused: `list -q` misses a value before
+    /// it has no business there.
+    fn parse_flags(
+        &'static self,
+        args: impl IntoIterator<Item = OsString>,
+        subcommand: Option<&str>,
+    ) -> Result<Parsed, CliError> {
+        let matches = Command::new(self.name)
+            .no_binary_name(true)
+            .disable_help_flag(true)
+            .disable_version_flag(true)
+            .args(self.flags.iter().map(Flag::to_arg))
+            .arg(
+                Arg::new(OPERANDS)
+                    .num_args(0..)
+                    .trailing_var_arg(true)
+                    .value_parser(clap::value_parser!(OsString)),
+            )
+            .try_get_matches_from(args)
+            .map_err(|e| self.translate(&e))?;
+        let parsed = Parsed {
+            program: self,
+            matches,
+        };
+        let foreign = |flag: &&Flag| match (flag.only_in, subcommand) {
+            (Some(allowed), Some(this)) => !allowed.contains(&this),
+            _ => false,
+        };
+        if self.flags.iter().filter(foreign).any(|f| parsed.given(f)) {
+            return Err(self.usage());
+        }
+        Ok(parsed)
+    }
+
+    /// clap's error in getopt's words.
+    fn translate(&self, error: &clap::Error) -> CliError {
+        // `-x` for an unknown option, `-u <u>` for one without its value,
+        // `--long` for what getopt takes as the option `-`.
+        let letter = match error.get(ContextKind::InvalidArg) {
+            Some(ContextValue::String(arg)) => arg.chars().nth(1),
+            _ => None,
+        };
+        match (error.kind(), letter) {
+            (ErrorKind::UnknownArgument, Some(letter)) => {
+                self.complain(format!("{}: illegal option -- {letter}", self.name))
+            }
+            (ErrorKind::InvalidValue, Some(letter)) => self.complain(format!(
+                "{}: option requires an argument -- {letter}",
+                self.name
+            )),
+            _ => self.usage(),
+        }
+    }
+}
+
+/// clap's name for the operands; no flag is called that.
+const OPERANDS: &str = "operands";
+
+/// A command line whose options are known and complete.
+#[derive(Debug)]
+pub struct Parsed {
+    program: &'static Program,
+    matches: ArgMatches,
+}
+
+impl Parsed {
+    /// Whether the option is there at all.
+    #[must_use]
+    pub fn given(&self, flag: &Flag) -> bool {
+        if flag.takes_value {
+            self.values(flag).next().is_some()
+        } else {
+            self.matches.get_count(flag.name) > 0
+        }
+    }
+
+    /// How often a switch was given.
+    #[must_use]
+    pub fn count(&self, flag: &Flag) -> u8 {
+        self.matches.get_count(flag.name)
+    }
+
+    /// All values of the option, in order.
+    pub fn values(&self, flag: &Flag) -> impl Iterator<Item = &OsStr> {
+        self.matches
+            .get_many::<OsString>(flag.name)
+            .into_iter()
+            .flatten()
+            .map(OsString::as_os_str)
+    }
+
+    /// The option's value; the last one wins.
+    #[must_use]
+    pub fn value(&self, flag: &Flag) -> Option<&OsStr> {
+        self.values(flag).last()
+    }
+
+    /// The option's value as a number in `bounds`.
+    pub fn number<T>(&self, flag: &Flag, bounds: RangeInclusive<T>) -> Result<Option<T>, CliError>
+    where
+        T: FromStr + PartialOrd + Display,
+    {
+        let Some(value) = self.value(flag) else {
+            return Ok(None);
+        };
+        match value.to_str().and_then(decimal) {
+            Some(number) if bounds.contains(&number) => Ok(Some(number)),
+            _ => Err(self.program.invalid(format_args!(
+                "-{} {}: {} is not a number from {} to {}.",
+                flag.letter,
+                value.display(),
+                flag.name,
+                bounds.start(),
+                bounds.end()
+            ))),
+        }
+    }
+
+    /// What follows the options.
+    #[must_use]
+    pub fn operands(&self) -> Vec<&OsStr> {
+        self.matches
+            .get_many::<OsString>(OPERANDS)
+            .into_iter()
+            .flatten()
+            .map(OsString::as_os_str)
+            .collect()
+    }
+
+    /// Exactly `N` operands, or the usage text.
+    pub fn exactly<const N: usize>(&self) -> Result<[&OsStr; N], CliError> {
+        self.operands().try_into().map_err(|_| self.program.usage())
+    }
+}
+
+/// Decimal digits and nothing else; [`FromStr`] alone would allow a sign.
+fn decimal<T: FromStr>(text: &str) -> Option<T> {
+    text.bytes()
+        .all(|b| b.is_ascii_digit())
+        .then(|| text.parse().ok())
+        .flatten()
+}
+
+/// Largest unit number: the kernel's is a C `int`.
+pub const MAX_UNIT: u32 = i32::MAX.unsigned_abs();
+
+/// Largest socket buffer in bytes: `setsockopt` takes a C `int`.
+pub const MAX_SOCKET_BUFFER: u32 = i32::MAX.unsigned_abs();
+
+/// TCP port of ggated unless told otherwise.
+pub const DEFAULT_PORT: u16 = 3080;
+
+#[cfg(test)]
+mod tests;
