@@ -1,1 +1,0 @@
-//! What a daemon does around its work: daemonising, pid files, protection, module loading.

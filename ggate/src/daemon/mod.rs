@@ -1,0 +1,145 @@
+//! What a daemon does around its work.
+//!
+//! Base daemonises first and sets up later, so that its exit status says
+//! nothing and its errors reach only syslog (`spec/ggate-wire-and-cli.md`
+//! sections 9 and 16 row 17). Here the program forks while it has one thread,
+//! the child does the whole set-up with the terminal still in its hands, and
+//! the parent's exit status is the set-up's: see [`start`].
+
+mod pidfile;
+mod protect;
+mod signals;
+
+pub use pidfile::{PidFile, PidFileError};
+pub use protect::{load_module, protect};
+pub use signals::{Signal, on_signals};
+
+use crate::log::{self, Sink};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout};
+use std::fs::File;
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::process::ExitCode;
+use std::thread::JoinHandle;
+
+/// Whether the program stays where it was started.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// Leave the terminal once ready.
+    Background,
+    /// Stay (`-v`).
+    Foreground,
+}
+
+/// Which process this is after [`start`].
+#[derive(Debug)]
+pub enum Start {
+    /// The one the user started; `main` returns this status.
+    Parent(ExitCode),
+    /// The one that does the work.
+    Daemon(Readiness),
+}
+
+/// Begins a daemon. Call it while the process has one thread and before
+/// anything is opened that two processes should not share.
+///
+/// In the background this forks. The parent waits until the child calls
+/// [`Readiness::detach`] or ends, and passes its exit status on: 0 means that
+/// the daemon is ready. In the foreground nothing happens.
+pub fn start(mode: Mode) -> io::Result<Start> {
+    if mode == Mode::Foreground {
+        return Ok(Start::Daemon(Readiness { parent: None }));
+    }
+    let (reader, writer) = io::pipe()?;
+    match fork()? {
+        ForkResult::Parent { child } => {
+            drop(writer);
+            Ok(Start::Parent(wait_for(child, reader)?))
+        }
+        ForkResult::Child => {
+            drop(reader);
+            log::forked();
+            Ok(Start::Daemon(Readiness {
+                parent: Some(writer),
+            }))
+        }
+    }
+}
+
+/// The daemon's obligation to say that it is ready. Dropped without that, the
+/// parent waits for the daemon's end and takes over its exit status.
+#[must_use = "the program that started the daemon waits for it"]
+#[derive(Debug)]
+pub struct Readiness {
+    parent: Option<PipeWriter>,
+}
+
+impl Readiness {
+    /// Leaves the terminal: new session, working directory `/`, standard
+    /// descriptors to `/dev/null`, messages to syslog alone. Then lets the
+    /// parent exit with 0. Paths that are used later must be absolute by now.
+    ///
+    /// In the foreground nothing happens.
+    pub fn detach(self) -> io::Result<()> {
+        let Some(mut parent) = self.parent else {
+            return Ok(());
+        };
+        nix::unistd::setsid()?;
+        std::env::set_current_dir("/")?;
+        let null = File::options().read(true).write(true).open("/dev/null")?;
+        io::stdout().flush()?;
+        log::switch(Sink::Syslog);
+        dup2_stdin(&null)?;
+        dup2_stdout(&null)?;
+        dup2_stderr(&null)?;
+        match parent.write_all(&[READY]) {
+            // The parent was killed; the daemon is ready all the same.
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => other,
+        }
+    }
+}
+
+/// What the daemon writes to its parent; only that something comes matters.
+const READY: u8 = 1;
+
+/// The parent's part: a byte is success, end of file the child's own status.
+fn wait_for(child: Pid, mut ready: PipeReader) -> io::Result<ExitCode> {
+    if ready.read(&mut [0])? == 1 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    match waitpid(child, None)? {
+        WaitStatus::Exited(_, code) => Ok(u8::try_from(code).map_or(ExitCode::FAILURE, Into::into)),
+        WaitStatus::Signaled(_, signal, _) => Err(io::Error::other(format!(
+            "ended by {signal} before it was ready"
+        ))),
+        other => Err(io::Error::other(format!("unexpected end: {other:?}"))),
+    }
+}
+
+fn fork() -> nix::Result<ForkResult> {
+    debug_assert!(single_threaded(), "fork with several threads");
+    // SAFETY: the process has one thread, so no lock can be held and no
+    // invariant half restored by a thread that the child lacks.
+    #[allow(unsafe_code)]
+    unsafe {
+        nix::unistd::fork()
+    }
+}
+
+/// Whether this is the only thread, as far as the system tells.
+fn single_threaded() -> bool {
+    std::fs::read_dir("/proc/self/task").map_or(true, |tasks| tasks.count() == 1)
+}
+
+/// Starts a thread under a name that `top -H` shows (at most 15 bytes on
+/// Linux). The names are base's: `sendtd`, `recvtd`, `disktd`.
+///
+/// The main thread has no such call on purpose: on Linux its name is the
+/// process's, and `pkill ggatec` must go on finding it.
+pub fn spawn<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    std::thread::Builder::new().name(name.into()).spawn(work)
+}
