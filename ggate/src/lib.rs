@@ -10,5 +10,6 @@ pub mod gate;
 pub mod log;
 pub mod media;
 pub mod nbd;
+pub mod net;
 pub mod range;
 pub mod wire;

@@ -13,6 +13,7 @@ pub mod info;
 #[cfg(target_os = "freebsd")]
 pub mod kernel;
 pub mod list;
+pub mod role;
 pub mod serve;
 pub mod software;
 

@@ -147,6 +147,18 @@ impl Reply {
     /// Bytes of the header.
     pub const SIZE: usize = Request::SIZE;
 
+    /// What our servers send to our clients when they have had nothing else to
+    /// say for a second: an empty answer to request 0, which no gate has.
+    pub const HEARTBEAT: Self = Self {
+        request: Request {
+            command: Command::Read,
+            offset: 0,
+            length: 0,
+            seq: Seq(0),
+        },
+        error: None,
+    };
+
     /// Bytes that follow the header.
     #[must_use]
     pub fn payload_len(self) -> u32 {
