@@ -153,10 +153,11 @@ impl Actor<()> for Server<'_> {
             match self.gate.start(self.unit, &mut self.buffer) {
                 Ok(Started::Request(request)) => return ControlFlow::Continue(request),
                 Ok(Started::NeedBuffer(length)) => self.buffer = self.pool.get(length),
-                Ok(Started::Canceled) if canceled => return self.end(Ended::Destroyed),
+                Ok(Started::Canceled) | Err(Errno::ENXIO) if canceled => {
+                    return self.end(Ended::Destroyed);
+                }
                 Ok(Started::Canceled) => canceled = true,
                 Err(Errno::EINTR) => {}
-                Err(Errno::ENXIO) if canceled => return self.end(Ended::Destroyed),
                 Err(errno) => return self.end(Ended::Failed(errno)),
             }
         }
