@@ -14,6 +14,7 @@
 //! One thing clap does not let us copy: it drops a `=` in front of an attached
 //! value, so `-p=1` is port 1.
 
+use crate::gate::{Access, Unit};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::ffi::{OsStr, OsString};
@@ -334,13 +335,63 @@ fn decimal<T: FromStr>(text: &str) -> Option<T> {
 }
 
 /// Largest unit number: the kernel's is a C `int`.
-pub const MAX_UNIT: u32 = i32::MAX.unsigned_abs();
+pub const MAX_UNIT: u32 = 0x7fff_ffff;
 
 /// Largest socket buffer in bytes: `setsockopt` takes a C `int`.
-pub const MAX_SOCKET_BUFFER: u32 = i32::MAX.unsigned_abs();
+pub const MAX_SOCKET_BUFFER: usize = 0x7fff_ffff;
 
-/// TCP port of ggated unless told otherwise.
-pub const DEFAULT_PORT: u16 = 3080;
+/// What `-o` of ggatec and ggatel says, all of them together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Opening {
+    /// `ro`, `wo` or `rw`; the last one wins.
+    pub access: Access,
+    /// `direct` (FreeBSD 15): around the page cache.
+    pub direct: bool,
+}
+
+impl Parsed {
+    /// The values of `-o`, in any case.
+    pub fn opening(&self, flag: &Flag) -> Result<Opening, CliError> {
+        let mut opening = Opening::default();
+        for value in self.values(flag) {
+            match value.to_ascii_lowercase().to_str() {
+                Some("ro") => opening.access = Access::ReadOnly,
+                Some("wo") => opening.access = Access::WriteOnly,
+                Some("rw") => opening.access = Access::ReadWrite,
+                Some("direct") => opening.direct = true,
+                _ => {
+                    return Err(self.program.invalid(format_args!(
+                        "Invalid argument for '-{}' option.",
+                        flag.letter
+                    )));
+                }
+            }
+        }
+        Ok(opening)
+    }
+
+    /// A unit number.
+    pub fn unit(&self, flag: &Flag) -> Result<Option<Unit>, CliError> {
+        Ok(self.number(flag, 0..=MAX_UNIT)?.map(Unit))
+    }
+
+    /// A unit number that must be there.
+    pub fn required_unit(&self, flag: &Flag) -> Result<Unit, CliError> {
+        self.unit(flag)?
+            .ok_or_else(|| self.program.complain("Required unit number."))
+    }
+
+    /// A sector size in bytes, a power of two.
+    pub fn sector_size(&self, flag: &Flag) -> Result<Option<u32>, CliError> {
+        match self.number(flag, 1..=u32::MAX)? {
+            Some(size) if !size.is_power_of_two() => Err(self.program.invalid(format_args!(
+                "-{} {size}: {} is not a power of two.",
+                flag.letter, flag.name
+            ))),
+            size => Ok(size),
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests;

@@ -1,3 +1,6 @@
 //! ggatec(8).
 
+#[cfg(test)]
+mod options;
+
 fn main() {}

@@ -1,3 +1,6 @@
 //! ggatel(8).
 
+#[cfg(test)]
+mod options;
+
 fn main() {}
