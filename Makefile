@@ -1,0 +1,44 @@
+# Works with every POSIX make (GNU and BSD); the logic is in scripts/.
+#
+# On FreeBSD, `make`, `make test` and `make install` need nothing but the
+# package rust. On Debian, scripts/setup.sh installs what the others need.
+.POSIX:
+
+PREFIX = /usr/local
+DESTDIR =
+PROGRAMS = ggatec ggated ggatel
+
+build: ## release programs, in target/release
+	cargo build --release --locked -p ggatec -p ggated -p ggatel
+
+demo: build ## a gate from server to client, on this machine
+	sh scripts/demo.sh
+
+test: ## everything that needs no other software
+	cargo test --workspace --exclude clients --locked
+
+test-clients: ## whole programs with fio, qemu, libnbd, nbdkit
+	sh scripts/test-clients.sh
+
+test-drift: ## the committed bindings against FreeBSD's headers
+	sh scripts/test-drift.sh
+
+check: ## formatting, clippy, documentation
+	sh scripts/check.sh
+
+freebsd: ## lint, build and link for FreeBSD amd64 and arm64
+	sh scripts/freebsd.sh
+
+no-std: ## hast-core really has no std
+	sh scripts/no-std.sh
+
+install: build
+	mkdir -p "$(DESTDIR)$(PREFIX)/sbin"
+	for program in $(PROGRAMS); do \
+		install -m 0555 "target/release/$$program" "$(DESTDIR)$(PREFIX)/sbin/" || exit 1; \
+	done
+
+clean:
+	cargo clean
+
+.PHONY: build demo test test-clients test-drift check freebsd no-std install clean
