@@ -1,7 +1,7 @@
 //! The gate: six calls, in the kernel or in software.
 //!
 //! [`Ggctl`] has the semantics of `/dev/ggctl` as `spec/geom-gate-kernel.md`
-//! section 4 states them. [`kernel`] makes the calls as ioctls, [`software`]
+//! section 4 states them. `kernel` (FreeBSD only) makes the calls as ioctls, [`software`]
 //! answers them itself and serves each provider on an NBD socket. Everything
 //! above (the serve loop in [`serve`] and the programs) knows only the trait.
 
