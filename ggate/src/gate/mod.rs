@@ -1,14 +1,17 @@
 //! The gate: six calls, in the kernel or in software.
 //!
 //! [`Ggctl`] has the semantics of `/dev/ggctl` as `spec/geom-gate-kernel.md`
-//! section 4 states them. `kernel` (FreeBSD only) makes the calls as ioctls, [`software`]
-//! answers them itself and serves each provider on an NBD socket. Everything
-//! above (the serve loop in [`serve`] and the programs) knows only the trait.
+//! section 4 states them. `kernel`, on FreeBSD, makes the calls as ioctls;
+//! [`software`] answers them itself and serves each provider on an NBD socket.
+//! Everything above (the serve loop in [`serve`] and the programs) knows only
+//! the trait.
 
 use crate::range::{ByteRange, Geometry};
 use nix::errno::Errno;
 use std::fmt;
 
+#[cfg(any(test, target_os = "freebsd"))]
+mod abi;
 pub mod info;
 #[cfg(target_os = "freebsd")]
 pub mod kernel;
@@ -93,12 +96,20 @@ pub enum Modify {
     MediaSize(u64),
     /// New info text.
     Info(String),
-    /// Provider that serves reads directly, from this byte offset on.
+    /// Provider that serves reads directly. EINVAL unless the gate's medium,
+    /// from `offset` on, lies inside of it: a kernel that finds out by itself
+    /// freezes GEOM (spec/geom-gate-kernel.md 4.5). Hence the sizes, which
+    /// whoever serves the gate from that provider knows.
     ReadProvider {
         /// Provider name, without `/dev/`.
         name: String,
-        /// Where the medium begins on it, in bytes.
+        /// Where the medium begins on it, in bytes; a multiple of the gate's
+        /// sector size.
         offset: u64,
+        /// Media size of that provider in bytes.
+        size: u64,
+        /// The gate's own sizes.
+        gate: Geometry,
     },
     /// Reads come to user level again.
     NoReadProvider,
