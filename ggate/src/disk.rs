@@ -1,1 +1,0 @@
-//! Disk threads: requests against a medium, in parallel, overlapping ones in order.

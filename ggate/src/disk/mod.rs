@@ -1,0 +1,325 @@
+//! Disk threads: requests against a medium, in parallel, overlapping ones in
+//! order.
+//!
+//! A request that the medium answers from memory takes less time than waking
+//! another thread up, so [`Disk::submit`] then runs it on the calling thread.
+//! Otherwise it goes to threads named `disktd`, which come when there is work
+//! for them, up to [`MAX_THREADS`], and go when there is none. What may run at
+//! the same time is decided by [`order`].
+
+mod order;
+mod service;
+
+use crate::buffer::Buf;
+use crate::media::Media;
+use crate::range::ByteRange;
+use nix::errno::Errno;
+use order::{Order, Ticket};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use service::ServiceTimes;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Threads per medium: as many requests as a disk's own queue (32 for SATA)
+/// can make use of.
+pub const MAX_THREADS: usize = 32;
+
+/// A thread without work goes after this time.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// What to do with a range of the medium.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Op {
+    /// Fill the buffer.
+    Read,
+    /// Write the buffer.
+    Write,
+    /// Bring every write submitted before to stable storage.
+    Flush,
+    /// Tell the medium that the content is no longer needed.
+    Delete,
+}
+
+/// A request; comes back with the completion.
+#[derive(Debug)]
+pub struct Job<T> {
+    /// Whatever the caller needs to know it again.
+    pub tag: T,
+    /// What to do.
+    pub op: Op,
+    /// Where; the caller has checked it against the medium's geometry.
+    pub range: ByteRange,
+    /// As long as the range for READ and WRITE; unused otherwise.
+    pub data: Buf,
+}
+
+/// How a request was taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Submitted {
+    /// It ran on the calling thread; its completion was called before.
+    Executed,
+    /// Its completion will be called from another thread.
+    Queued,
+    /// The disk is closed: the request was dropped, nobody will answer it.
+    Dropped,
+}
+
+/// A medium with its threads. Dropping it discards what has not begun.
+pub struct Disk<T: Send + 'static>(Arc<Shared<T>>);
+
+type Completion<T> = Box<dyn Fn(Job<T>, nix::Result<()>) + Send + Sync>;
+
+struct Shared<T> {
+    media: Arc<dyn Media>,
+    complete: Completion<T>,
+    /// How many threads are of use while the medium answers from memory.
+    processors: usize,
+    state: Mutex<State<T>>,
+    /// Signalled when a job became ready, or the disk closes.
+    work: Condvar,
+    /// Signalled when the last running job ended after the disk was closed.
+    quiet: Condvar,
+}
+
+struct State<T> {
+    order: Order<Job<T>>,
+    ready: VecDeque<(Ticket, Job<T>)>,
+    times: ServiceTimes,
+    running: usize,
+    threads: usize,
+    /// Threads asleep that nobody has woken up yet.
+    idle: usize,
+    /// Threads that were woken up or started and have not looked into `ready`
+    /// since.
+    coming: usize,
+    closed: bool,
+}
+
+/// Load of a [`Disk`], for reports.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Load {
+    /// Jobs being executed.
+    pub running: usize,
+    /// Jobs that could be.
+    pub ready: usize,
+    /// Threads, busy or not.
+    pub threads: usize,
+}
+
+impl<T: Send + 'static> Disk<T> {
+    /// Serves `media`. `complete` is called with every job, on the thread that
+    /// did the work and without a lock held; it must not block for long, since
+    /// requests that overlap the job wait for its return.
+    pub fn new(
+        media: Arc<dyn Media>,
+        complete: impl Fn(Job<T>, nix::Result<()>) + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(Shared {
+            media,
+            complete: Box::new(complete),
+            processors: thread::available_parallelism().map_or(1, usize::from),
+            state: Mutex::new(State {
+                order: Order::default(),
+                ready: VecDeque::new(),
+                times: ServiceTimes::default(),
+                running: 0,
+                threads: 0,
+                idle: 0,
+                coming: 0,
+                closed: false,
+            }),
+            work: Condvar::new(),
+            quiet: Condvar::new(),
+        }))
+    }
+
+    /// The medium.
+    #[must_use]
+    pub fn media(&self) -> &Arc<dyn Media> {
+        &self.0.media
+    }
+
+    /// Takes a request. `alone` says that the caller has nothing else to do
+    /// meanwhile: no further request at hand. If so, the request runs on the
+    /// calling thread when the medium is faster than a wake-up; else only when
+    /// it is faster than the wake-up call itself, so that handing it over
+    /// would cost more of the caller's time than doing it.
+    pub fn submit(&self, job: Job<T>, alone: bool) -> Submitted {
+        let shared = &self.0;
+        let mut state = shared.state.lock();
+        if state.closed {
+            return Submitted::Dropped;
+        }
+        let (op, range) = (job.op, job.range);
+        let Some((ticket, job)) = state.order.admit(op, range, job) else {
+            return Submitted::Queued;
+        };
+        let fast = state.times.is_fast(op, range.length, alone);
+        // Behind others that wait for a thread it would overtake them.
+        if fast && state.ready.is_empty() {
+            state.running += 1;
+            drop(state);
+            let taken = shared.execute(job);
+            let mut state = shared.state.lock();
+            shared.finish(&mut state, ticket, op, range.length, taken);
+            shared.wake(&mut state);
+            return Submitted::Executed;
+        }
+        state.ready.push_back((ticket, job));
+        shared.wake(&mut state);
+        Submitted::Queued
+    }
+
+    /// What is going on.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        let state = self.0.state.lock();
+        Load {
+            running: state.running,
+            ready: state.ready.len(),
+            threads: state.threads,
+        }
+    }
+
+    /// Discards every request that has not begun and takes no more. Waits
+    /// until those that run have ended, completions included, so that
+    /// afterwards nothing touches the medium; `false` when that takes longer
+    /// than `patience`. Not to be called from a completion.
+    #[must_use]
+    pub fn close(&self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        let mut state = self.0.state.lock();
+        let discarded = self.0.stop(&mut state);
+        while state.running != 0 {
+            if self.0.quiet.wait_until(&mut state, deadline).timed_out() {
+                break;
+            }
+        }
+        let quiet = state.running == 0;
+        drop(state);
+        drop(discarded);
+        quiet
+    }
+}
+
+impl<T: Send + 'static> Drop for Disk<T> {
+    fn drop(&mut self) {
+        let discarded = self.0.stop(&mut self.0.state.lock());
+        drop(discarded);
+    }
+}
+
+impl<T: Send + 'static> Shared<T> {
+    /// Does a job and completes it; returns how long the medium took.
+    fn execute(&self, mut job: Job<T>) -> Duration {
+        let begin = Instant::now();
+        let result = match job.op {
+            Op::Read | Op::Write if job.data.len() as u64 != job.range.length => Err(Errno::EINVAL),
+            Op::Read => self.media.read_at(&mut job.data, job.range.offset),
+            Op::Write => self.media.write_at(&job.data, job.range.offset),
+            Op::Flush => self.media.flush(),
+            Op::Delete => self.media.delete(job.range),
+        };
+        let taken = begin.elapsed();
+        (self.complete)(job, result);
+        taken
+    }
+
+    /// Books a job that was executed and makes those ready that waited for it.
+    fn finish(&self, state: &mut State<T>, ticket: Ticket, op: Op, length: u64, taken: Duration) {
+        state.times.record(op, length, taken);
+        state.running -= 1;
+        let ready = &mut state.ready;
+        state
+            .order
+            .finish(ticket, |ticket, job| ready.push_back((ticket, job)));
+        if state.closed && state.running == 0 {
+            self.quiet.notify_all();
+        }
+    }
+
+    /// Sees to it that somebody takes the ready jobs.
+    fn wake(self: &Arc<Self>, state: &mut MutexGuard<'_, State<T>>) {
+        // Waiting for a disk, every job can use a thread of its own; copying
+        // memory, only as many as there are processors.
+        let limit = if state.times.is_slow() {
+            MAX_THREADS
+        } else {
+            self.processors.min(MAX_THREADS)
+        };
+        while state.ready.len() > state.coming {
+            if state.idle != 0 {
+                state.idle -= 1;
+                self.work.notify_one();
+            } else if state.threads < limit && self.spawn() {
+                state.threads += 1;
+            } else {
+                break;
+            }
+            state.coming += 1;
+        }
+        if state.threads == 0 {
+            // The system has no thread for us: do it here, one by one.
+            self.run_ready(state);
+        }
+    }
+
+    fn spawn(self: &Arc<Self>) -> bool {
+        let shared = Arc::clone(self);
+        thread::Builder::new()
+            .name("disktd".into())
+            .spawn(move || shared.serve())
+            .is_ok()
+    }
+
+    /// A disk thread.
+    fn serve(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        loop {
+            state.coming -= 1;
+            self.run_ready(&mut state);
+            state.idle += 1;
+            let deadline = Instant::now() + IDLE;
+            while state.coming == 0 && !state.closed {
+                if self.work.wait_until(&mut state, deadline).timed_out() {
+                    break;
+                }
+            }
+            if state.coming == 0 {
+                break;
+            }
+        }
+        state.idle -= 1;
+        state.threads -= 1;
+    }
+
+    fn run_ready(self: &Arc<Self>, state: &mut MutexGuard<'_, State<T>>) {
+        while let Some((ticket, job)) = state.ready.pop_front() {
+            state.running += 1;
+            let (op, length) = (job.op, job.range.length);
+            let taken = MutexGuard::unlocked(state, || self.execute(job));
+            self.finish(state, ticket, op, length, taken);
+            if state.threads != 0 {
+                self.wake(state);
+            }
+        }
+    }
+
+    /// Ends the disk; hands out what is discarded, to be dropped without lock.
+    fn stop(&self, state: &mut MutexGuard<'_, State<T>>) -> Vec<Job<T>> {
+        state.closed = true;
+        let mut discarded = state.order.discard_waiting();
+        while let Some((ticket, job)) = state.ready.pop_front() {
+            // Nobody waits for it any more.
+            state.order.finish(ticket, |_, _| {});
+            discarded.push(job);
+        }
+        self.work.notify_all();
+        discarded
+    }
+}
+
+#[cfg(test)]
+mod tests;
