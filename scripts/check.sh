@@ -7,7 +7,8 @@ generator="--manifest-path ggate-sys/bindgen/Cargo.toml"
 
 cargo fmt --all --check
 cargo clippy --locked --workspace --all-targets -- -D warnings
-RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps \
+    --document-private-items
 # $generator is two words.
 # shellcheck disable=SC2086
 cargo fmt $generator --check
