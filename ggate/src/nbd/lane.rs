@@ -1,0 +1,182 @@
+//! The input side of a connection: a buffer that one `recv` fills with many
+//! requests, and payloads that go straight where they are wanted.
+
+use super::conn::Conn;
+use super::proto::{REQUEST_LEN, RequestHeader};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, recv};
+use nix::sys::uio::readv;
+use std::io::IoSliceMut;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Input buffer: more than two thousand headers, or fifteen 4 KiB writes.
+const INPUT_BUFFER: usize = 64 << 10;
+
+/// What stands first in the input.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Peek {
+    /// No whole header yet.
+    Nothing,
+    /// This request.
+    Request(RequestHeader),
+    /// Nothing will follow, or nothing that makes sense.
+    End,
+}
+
+/// How far a payload came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Received {
+    /// All of it.
+    All,
+    /// Only so many bytes within the time.
+    Part(usize),
+    /// The client is gone.
+    Closed,
+}
+
+/// One connection's input.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) conn: Arc<Conn>,
+    buffer: Box<[u8]>,
+    start: usize,
+    end: usize,
+    skip: usize,
+    eof: bool,
+}
+
+impl Lane {
+    /// Begins with bytes that came with the handshake.
+    pub(crate) fn new(conn: Arc<Conn>, leftover: &[u8]) -> Self {
+        let mut buffer = vec![0; INPUT_BUFFER.max(leftover.len())].into_boxed_slice();
+        buffer[..leftover.len()].copy_from_slice(leftover);
+        Self {
+            conn,
+            buffer,
+            start: 0,
+            end: leftover.len(),
+            skip: 0,
+            eof: false,
+        }
+    }
+
+    /// Bytes at hand.
+    pub(crate) fn buffered(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Nothing more will come from the client.
+    pub(crate) fn is_eof(&self) -> bool {
+        self.eof
+    }
+
+    /// What stands first.
+    pub(crate) fn peek(&mut self) -> Peek {
+        let skipped = self.skip.min(self.buffered());
+        self.consume(skipped);
+        self.skip -= skipped;
+        match self.buffer[self.start..self.end].first_chunk::<REQUEST_LEN>() {
+            Some(bytes) => RequestHeader::decode(bytes).map_or(Peek::End, Peek::Request),
+            None if self.eof => Peek::End,
+            None => Peek::Nothing,
+        }
+    }
+
+    /// Removes the header that [`Self::peek`] showed.
+    pub(crate) fn consume_header(&mut self) {
+        self.consume(REQUEST_LEN);
+    }
+
+    /// The next `count` bytes are not wanted.
+    pub(crate) fn skip(&mut self, count: usize) {
+        self.skip += count;
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.start += count;
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+        }
+    }
+
+    /// Moves up to `to.len()` bytes out of the buffer.
+    pub(crate) fn copy_out(&mut self, to: &mut [u8]) -> usize {
+        let count = to.len().min(self.buffered());
+        to[..count].copy_from_slice(&self.buffer[self.start..self.start + count]);
+        self.consume(count);
+        count
+    }
+
+    /// Moves up to `limit` bytes from the buffer behind `to`.
+    pub(crate) fn append_to(&mut self, to: &mut Vec<u8>, limit: usize) {
+        let count = limit.min(self.buffered());
+        to.extend_from_slice(&self.buffer[self.start..self.start + count]);
+        self.consume(count);
+    }
+
+    /// Reads what the socket has, as far as there is room.
+    pub(crate) fn fill(&mut self) {
+        if self.start > 0 && self.buffer.len() - self.end < REQUEST_LEN {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        let room = &mut self.buffer[self.end..];
+        if room.is_empty() {
+            return;
+        }
+        match recv(self.conn.as_fd().as_raw_fd(), room, MsgFlags::MSG_DONTWAIT) {
+            Ok(0) => self.eof = true,
+            Ok(count) => self.end += count,
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Err(_) => self.conn.kill(),
+        }
+    }
+
+    /// Receives a payload, waiting for at most `budget` in all. The requests
+    /// behind it are taken along into the buffer.
+    pub(crate) fn receive(&mut self, payload: &mut [u8], budget: Duration) -> Received {
+        let mut got = self.copy_out(payload);
+        let mut deadline = None;
+        while got < payload.len() {
+            // The buffer is empty now, or the payload would be complete.
+            let mut parts = [
+                IoSliceMut::new(&mut payload[got..]),
+                IoSliceMut::new(&mut self.buffer),
+            ];
+            match readv(self.conn.as_fd(), &mut parts) {
+                Ok(0) => return Received::Closed,
+                Ok(count) => {
+                    let direct = count.min(payload.len() - got);
+                    got += direct;
+                    self.end = count - direct;
+                }
+                Err(Errno::EAGAIN) => {
+                    let deadline = *deadline.get_or_insert_with(|| Instant::now() + budget);
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return Received::Part(got);
+                    }
+                    self.wait(left);
+                }
+                Err(Errno::EINTR) => {}
+                Err(_) => return Received::Closed,
+            }
+        }
+        Received::All
+    }
+
+    fn wait(&self, at_most: Duration) {
+        let timeout = PollTimeout::try_from(at_most.max(Duration::from_millis(1)))
+            .unwrap_or(PollTimeout::ZERO);
+        // Whatever it says, the next read tells.
+        let _ = poll(
+            &mut [PollFd::new(self.conn.as_fd(), PollFlags::POLLIN)],
+            timeout,
+        );
+    }
+}
