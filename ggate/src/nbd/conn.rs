@@ -100,10 +100,13 @@ impl Conn {
             return false;
         }
         self.parked.store(true, SeqCst);
-        // Whoever made room before seeing the mark would not tell us.
-        let wait = self.is_congested(read);
-        self.parked.store(wait, SeqCst);
-        wait
+        // Whoever made room before seeing the mark would not tell us. And whoever
+        // has seen it meanwhile must not be overruled.
+        if self.is_congested(read) {
+            return true;
+        }
+        self.parked.store(false, SeqCst);
+        false
     }
 
     /// Whether [`Self::must_wait`] would say so now.
@@ -123,13 +126,14 @@ impl Conn {
         self.parked.load(SeqCst) && self.parked.swap(false, SeqCst)
     }
 
-    /// Answers a request that is not a READ, or a READ that failed.
+    /// Answers a request that is not a READ, or a READ that failed or was empty.
     pub(crate) fn reply(&self, cookie: u64, read: bool, error: Option<NbdError>) -> Sent {
+        if !(read && self.structured) {
+            return self.send(&proto::simple_reply(cookie, error), &[]);
+        }
         match error {
-            Some(error) if read && self.structured => {
-                self.send(&proto::error_chunk(cookie, error), &[])
-            }
-            _ => self.send(&proto::simple_reply(cookie, error), &[]),
+            Some(error) => self.send(&proto::error_chunk(cookie, error), &[]),
+            None => self.send(&proto::empty_chunk(cookie), &[]),
         }
     }
 

@@ -102,6 +102,8 @@ pub const CMD_FLAG_DF: u16 = 1 << 2;
 
 /// The last chunk of a reply.
 pub const CHUNK_FLAG_DONE: u16 = 1;
+/// A chunk that says nothing but that the reply is complete.
+pub const CHUNK_NONE: u16 = 0;
 /// A chunk of data with its offset.
 pub const CHUNK_OFFSET_DATA: u16 = 1;
 /// The request failed.
@@ -225,6 +227,14 @@ pub fn error_chunk(cookie: u64, error: NbdError) -> [u8; 26] {
     let mut out = [0; 26];
     chunk(&mut out, CHUNK_ERROR, cookie, 6);
     out[20..24].copy_from_slice(&(error as u32).to_be_bytes());
+    out
+}
+
+/// The only chunk of a structured reply to an empty READ.
+#[must_use]
+pub fn empty_chunk(cookie: u64) -> [u8; 20] {
+    let mut out = [0; 20];
+    chunk(&mut out, CHUNK_NONE, cookie, 0);
     out
 }
 

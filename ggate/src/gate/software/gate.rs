@@ -183,6 +183,7 @@ impl Gate {
                 return Ok(started);
             }
             reader.adopt(&mut self.arrivals.lock());
+            reader.look_around(self);
             if let Some(started) = reader.take(self, Some(payload)) {
                 let more = self.has_room() && reader.has_more();
                 self.more.store(more, Release);

@@ -234,7 +234,11 @@ impl Ggctl for Software {
             pid: std::process::id(),
             info: cut(&create.info).to_owned(),
         };
-        self.serve(unit, &record, &lock)?;
+        if let Err(errno) = self.serve(unit, &record, &lock) {
+            // The first failure is the one to tell.
+            let _ = self.host.rundir.remove(unit, Some(&record.name));
+            return Err(errno);
+        }
         Ok(unit)
     }
 
@@ -335,3 +339,6 @@ fn describe(unit: Unit, record: Record, state: Option<State>) -> GateInfo {
         pid: live.then_some(record.pid),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,6 +31,11 @@ const PAYLOAD_PATIENCE: Duration = Duration::from_millis(50);
 /// A payload that has not come in this time never will; its memory counts.
 const PAYLOAD_DEADLINE: Duration = Duration::from_secs(60);
 
+/// Requests that are taken out of input buffers before the sockets of all
+/// clients are looked at again: a buffer may hold thousands, and another client's
+/// single one must not wait for all of them.
+const BATCH: u32 = 32;
+
 /// Parts into which a `WRITE_ZEROES` is split: what fits a START buffer.
 const ZEROES_PART: u64 = 128 << 10;
 
@@ -75,6 +80,8 @@ pub(super) struct Reader {
     streams: Vec<Stream>,
     /// Whose turn it is.
     next: usize,
+    /// Requests taken since the last poll(2).
+    taken: u32,
 }
 
 impl Reader {
@@ -101,6 +108,7 @@ impl Reader {
                 Started::NeedBuffer(_) => index,
                 _ => (index + 1) % count,
             };
+            self.taken += 1;
             return Some(started);
         }
         self.streams.retain(|stream| {
@@ -115,6 +123,13 @@ impl Reader {
     /// Whether the next [`Self::take`] finds a request without a system call.
     pub(super) fn has_more(&mut self) -> bool {
         self.streams.iter_mut().any(Stream::has_more)
+    }
+
+    /// Looks at all clients once in a while although there is work at hand.
+    pub(super) fn look_around(&mut self, gate: &Gate) {
+        if self.taken >= BATCH && self.streams.len() > 1 {
+            self.fill(gate);
+        }
     }
 
     /// Waits until a client sends something or the gate's waker rings.
@@ -141,6 +156,7 @@ impl Reader {
 
     /// Polls and reads. Whether the waker rang.
     fn poll(&mut self, gate: &Gate, timeout: PollTimeout) -> nix::Result<bool> {
+        self.taken = 0;
         let room = gate.has_room();
         let mut fds: [PollFd<'_>; MAX_CONNECTIONS + 1] =
             array::from_fn(|_| PollFd::new(gate.waker().as_fd(), PollFlags::POLLIN));

@@ -204,18 +204,18 @@ impl RunDir {
     /// Removes everything of a unit. Directories of a name with slashes go when
     /// they are empty.
     pub(super) fn remove(&self, unit: Unit, name: Option<&str>) -> nix::Result<()> {
-        if let Some(name) = name {
-            let socket = self.socket_path(name);
-            remove_if_there(&socket)?;
-            let parents = socket.ancestors().skip(1);
-            for parent in parents.take_while(|parent| **parent != self.path) {
-                // Not empty: another gate lives there.
-                let _ = fs::remove_dir(parent);
+        let socket = name.map(|name| self.socket_path(name));
+        let removed = socket.as_deref().map_or(Ok(()), remove_if_there);
+        for parent in socket.iter().flat_map(|socket| socket.ancestors().skip(1)) {
+            // Not empty: another gate lives there.
+            if parent == self.path || fs::remove_dir(parent).is_err() {
+                break;
             }
         }
-        remove_if_there(&self.control_path(unit))?;
-        remove_if_there(&self.unit_path(unit, ".new"))?;
-        remove_if_there(&self.unit_path(unit, ""))
+        removed
+            .and(remove_if_there(&self.control_path(unit)))
+            .and(remove_if_there(&self.unit_path(unit, ".new")))
+            .and(remove_if_there(&self.unit_path(unit, "")))
     }
 }
 
