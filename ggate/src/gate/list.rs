@@ -112,7 +112,7 @@ impl fmt::Display for Long<'_> {
         line(f, "NAME", &gate.name)?;
         if let Some(config) = &gate.config {
             line(f, "info", &config.info)?;
-            line(f, "access", access_text(config.access))?;
+            line(f, "access", config.access.text())?;
             line(f, "timeout", config.timeout)?;
             line(f, "queue_count", config.queue_count)?;
             line(f, "queue_size", config.queue_size)?;
@@ -130,14 +130,6 @@ impl fmt::Display for Long<'_> {
             line(f, "pid", pid)?;
         }
         writeln!(f)
-    }
-}
-
-fn access_text(access: Access) -> &'static str {
-    match access {
-        Access::ReadWrite => "read-write",
-        Access::ReadOnly => "read-only",
-        Access::WriteOnly => "write-only",
     }
 }
 
@@ -220,12 +212,9 @@ fn config(geom: Node<'_, '_>) -> Result<Option<Config>, ListError> {
     if text(config, "unit").is_none() {
         return Ok(None);
     }
-    let access = match text(config, "access") {
-        Some("read-write") => Access::ReadWrite,
-        Some("read-only") => Access::ReadOnly,
-        Some("write-only") => Access::WriteOnly,
-        _ => return Err(bad_field(name, "access")),
-    };
+    let access = text(config, "access")
+        .and_then(Access::from_text)
+        .ok_or_else(|| bad_field(name, "access"))?;
     Ok(Some(Config {
         unit: Unit(parsed(config, name, "unit")?),
         info: text(config, "info").unwrap_or_default().to_owned(),

@@ -50,6 +50,26 @@ pub enum Access {
     WriteOnly,
 }
 
+impl Access {
+    /// As the GEOM tree and `list` write it.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::ReadWrite => "read-write",
+            Self::ReadOnly => "read-only",
+            Self::WriteOnly => "write-only",
+        }
+    }
+
+    /// The reverse of [`Access::text`].
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        [Self::ReadWrite, Self::ReadOnly, Self::WriteOnly]
+            .into_iter()
+            .find(|access| access.text() == text)
+    }
+}
+
 /// What to create.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Create {

@@ -32,7 +32,7 @@ pub use queue::Completion;
 use super::list::{Config, GateInfo};
 use super::{
     Cancel, Create, GateId, Ggctl, MAX_QUEUE_LIMIT, Modify, NewName, Outcome, Request, Started,
-    Unit,
+    Unit, info,
 };
 use crate::range::Geometry;
 use control::{Ask, State, may_end};
@@ -45,9 +45,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-
-/// Longest info text, in bytes.
-const MAX_INFO: usize = 2047;
 
 /// The gates of one run directory, as this process sees and serves them.
 #[derive(Debug)]
@@ -232,7 +229,7 @@ impl Ggctl for Software {
             timeout: create.timeout,
             queue_limit: create.queue_limit.min(MAX_QUEUE_LIMIT),
             pid: std::process::id(),
-            info: cut(&create.info).to_owned(),
+            info: info::visible(&create.info),
         };
         if let Err(errno) = self.serve(unit, &record, &lock) {
             // The first failure is the one to tell.
@@ -252,7 +249,7 @@ impl Ggctl for Software {
                 })?;
                 gate.set_media_size(*media_size);
             }
-            Modify::Info(info) => cut(info).clone_into(&mut gate.info.lock()),
+            Modify::Info(text) => *gate.info.lock() = info::visible(text),
             // There are no providers but the gates.
             Modify::ReadProvider { .. } => return Err(Errno::EINVAL),
             Modify::NoReadProvider => return Ok(()),
@@ -310,13 +307,6 @@ impl Ggctl for Software {
     fn ready(&self, unit: Unit) -> bool {
         self.host.gate(unit).is_some_and(|gate| gate.ready())
     }
-}
-
-/// At most [`MAX_INFO`] bytes of a text.
-fn cut(info: &str) -> &str {
-    // Also finds the end of a shorter text; 0 is always a boundary.
-    let end = (0..=MAX_INFO).rev().find(|&end| info.is_char_boundary(end));
-    &info[..end.unwrap_or(0)]
 }
 
 fn describe(unit: Unit, record: Record, state: Option<State>) -> GateInfo {

@@ -47,6 +47,7 @@ pub(super) struct Record {
     pub(super) timeout: u32,
     pub(super) queue_limit: u32,
     pub(super) pid: u32,
+    /// Of `info::visible`, so on one line.
     pub(super) info: String,
 }
 
@@ -240,24 +241,20 @@ pub(super) fn errno(error: io::Error) -> Errno {
 impl Record {
     fn text(&self) -> String {
         let mut text = format!("{FIRST_LINE}\n");
-        let access = match self.access {
-            Access::ReadWrite => "read-write",
-            Access::ReadOnly => "read-only",
-            Access::WriteOnly => "write-only",
-        };
         let Self { geometry, .. } = self;
         // Writing to a String cannot fail.
         let _ = write!(
             text,
-            "name {}\nmediasize {}\nsectorsize {}\naccess {access}\ntimeout {}\nqueue {}\npid {}\n\
+            "name {}\nmediasize {}\nsectorsize {}\naccess {}\ntimeout {}\nqueue {}\npid {}\n\
              info {}\n",
             self.name,
             geometry.media_size,
             geometry.sector_size,
+            self.access.text(),
             self.timeout,
             self.queue_limit,
             self.pid,
-            self.info.replace(['\n', '\r'], " "),
+            self.info,
         );
         text
     }
@@ -278,12 +275,7 @@ impl Record {
                 media_size: number(field("mediasize"))?,
                 sector_size: number(field("sectorsize"))?,
             },
-            access: match field("access")? {
-                "read-write" => Access::ReadWrite,
-                "read-only" => Access::ReadOnly,
-                "write-only" => Access::WriteOnly,
-                _ => return None,
-            },
+            access: Access::from_text(field("access")?)?,
             timeout: number(field("timeout"))?,
             queue_limit: number(field("queue"))?,
             pid: number(field("pid"))?,
