@@ -14,8 +14,6 @@ RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps \
 cargo fmt $generator --check
 # shellcheck disable=SC2086
 cargo clippy --locked $generator --target-dir target/bindgen -- -D warnings
-for script in Makefile scripts/*.sh ggate-sys/*.sh; do
-	case $script in
-	*.sh) sh -n "$script" ;;
-	esac
+for script in scripts/*.sh ggate-sys/*.sh; do
+	sh -n "$script"
 done

@@ -151,7 +151,8 @@ fn confxml() -> nix::Result<String> {
             Err(Errno::ENOMEM) if tree.len() < LARGEST_TREE => {
                 // It may grow until the next call.
                 let now = sysctl_confxml(None)?;
-                tree.resize((now + now / 4).clamp(2 * tree.len(), LARGEST_TREE), 0);
+                let room = (now + now / 4).max(2 * tree.len()).min(LARGEST_TREE);
+                tree.resize(room, 0);
             }
             Err(error) => return Err(error),
         }
