@@ -1,0 +1,260 @@
+//! What the whole server knows: exports, who is coming, who is there.
+
+use crate::crowd::{Crowd, Id};
+use crate::exports::{Exports, ExportsError, short};
+use crate::opener::Opener;
+use crate::session::{Client, Parts, Session, SessionError};
+use ggate::log;
+use ggate::media::Media;
+use ggate::net::TcpOptions;
+use ggate::wire::{Direction, InstanceId, Token};
+use nix::errno::Errno;
+use parking_lot::{Mutex, RwLock};
+use std::fs;
+use std::io;
+use std::net::{IpAddr, TcpStream, ToSocketAddrs as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Handshakes at the same time, and half-open sessions: far more than any
+/// number of clients that come back after a restart need at once, since each
+/// takes milliseconds.
+const MAX_STRANGERS: usize = 256;
+
+/// How many of them may come from one address.
+const MAX_PER_ADDRESS: usize = 64;
+
+/// Sessions: each may hold some threads and 64 MiB.
+const MAX_SESSIONS: usize = 1024;
+
+/// How long a handshake may take, and a session may lack its second
+/// connection. The latter is base's number.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a new session waits for the running requests of the old one.
+const SUCCESSION: Duration = Duration::from_secs(8);
+
+/// How long a session may take to finish what runs when ggated stops.
+const STOP: Duration = Duration::from_secs(5);
+
+/// A session that lacks one connection.
+pub(crate) struct HalfOpen {
+    pub(crate) token: Token,
+    pub(crate) client: Client,
+    pub(crate) direction: Direction,
+    pub(crate) socket: Arc<TcpStream>,
+    pub(crate) media: Arc<dyn Media>,
+}
+
+/// Shared by all threads.
+pub(crate) struct Server {
+    /// Socket options.
+    pub(crate) tcp: TcpOptions,
+    /// Names this run.
+    pub(crate) boot: InstanceId,
+    /// Opens the media.
+    pub(crate) opener: Box<dyn Opener>,
+    exports: RwLock<Arc<Exports>>,
+    exports_file: PathBuf,
+    /// Held while the exports file is read: the last reload wins.
+    reloading: Mutex<()>,
+    pub(crate) strangers: Mutex<Crowd<Arc<TcpStream>>>,
+    half_open: Mutex<Crowd<HalfOpen>>,
+    sessions: Mutex<Vec<Arc<Session>>>,
+}
+
+/// Why there are no exports.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    #[error("Cannot open exports file ({}): {}.", .0.display(), reason(.1))]
+    Open(PathBuf, io::Error),
+    #[error("{0}")]
+    Content(#[from] ExportsError),
+}
+
+/// An I/O error without Rust's number behind it.
+pub(crate) fn reason(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => Errno::from_raw(number).desc().into(),
+        None => error.to_string(),
+    }
+}
+
+impl Server {
+    /// A server of what `exports_file` says, which is read now.
+    pub(crate) fn new(
+        exports_file: &Path,
+        tcp: TcpOptions,
+        opener: Box<dyn Opener>,
+    ) -> Result<Self, LoadError> {
+        let open_error = |error| LoadError::Open(exports_file.to_owned(), error);
+        Ok(Self {
+            tcp,
+            boot: InstanceId::random().map_err(open_error)?,
+            opener,
+            exports: RwLock::new(Arc::new(load(exports_file)?)),
+            exports_file: std::path::absolute(exports_file).map_err(open_error)?,
+            reloading: Mutex::new(()),
+            strangers: Mutex::new(Crowd::new(MAX_STRANGERS, MAX_PER_ADDRESS)),
+            half_open: Mutex::new(Crowd::new(MAX_STRANGERS, MAX_PER_ADDRESS)),
+            sessions: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// What is exported now.
+    pub(crate) fn exports(&self) -> Arc<Exports> {
+        Arc::clone(&self.exports.read())
+    }
+
+    /// Reads the exports file again; keeps the old exports when it is bad.
+    /// Sessions go on.
+    pub(crate) fn reload(&self) {
+        let reloading = self.reloading.lock();
+        match load(&self.exports_file) {
+            Ok(exports) => *self.exports.write() = Arc::new(exports),
+            Err(error) => {
+                log::error!("{error}");
+                log::error!(
+                    "{}: not reloaded, the old exports stay in force.",
+                    self.exports_file.display()
+                );
+            }
+        }
+        drop(reloading);
+    }
+
+    /// Ends the sessions that the client left behind. EBUSY when one of them
+    /// does not end.
+    pub(crate) fn end_predecessors(&self, client: &Client) -> Result<(), Errno> {
+        let old: Vec<Arc<Session>> = {
+            let sessions = self.sessions.lock();
+            let old = |session: &&Arc<Session>| client.succeeds(&session.client);
+            sessions.iter().filter(old).map(Arc::clone).collect()
+        };
+        for session in old {
+            if !session.stop(SessionError::Replaced, SUCCESSION) {
+                log::warning!("{client}: the old session's medium does not answer; refused.");
+                return Err(Errno::EBUSY);
+            }
+        }
+        Ok(())
+    }
+
+    /// Remembers a session until its second connection comes.
+    pub(crate) fn await_second(&self, half: HalfOpen) -> Id {
+        let address = half.client.address;
+        let mut crowd = self.half_open.lock();
+        let (id, evicted) = crowd.insert(address, Instant::now(), half);
+        drop(crowd);
+        if let Some(evicted) = evicted {
+            log::warning!("{}: dropped half-open: too many.", evicted.client);
+        }
+        id
+    }
+
+    /// Forgets a session whose first connection failed.
+    pub(crate) fn forget(&self, id: Id) {
+        let forgotten = self.half_open.lock().remove(id);
+        drop(forgotten);
+    }
+
+    /// The session this connection belongs to, by token and source address.
+    pub(crate) fn take_half_open(&self, token: Token, address: IpAddr) -> Option<HalfOpen> {
+        let fits = |half: &HalfOpen| half.token == token && half.client.address == address;
+        self.half_open.lock().take(fits)
+    }
+
+    /// Drops half-open sessions whose time is over.
+    pub(crate) fn expire(&self) {
+        let expired = self.half_open.lock().expire(Instant::now(), PATIENCE);
+        for half in expired {
+            log::info!("{}: second connection did not come.", half.client);
+        }
+    }
+
+    /// Whether [`expire`](Self::expire) will have something to do. A handshake
+    /// enters its session before it leaves, so in this order none is missed.
+    pub(crate) fn expects_somebody(&self) -> bool {
+        let handshakes = self.strangers.lock().len();
+        handshakes != 0 || self.half_open.lock().len() != 0
+    }
+
+    /// Whether there is room for a session.
+    pub(crate) fn has_room(&self) -> bool {
+        self.sessions.lock().len() < MAX_SESSIONS
+    }
+
+    /// Runs a session.
+    pub(crate) fn start_session(self: &Arc<Self>, parts: Parts) {
+        let session = Arc::new(Session::new(parts));
+        log::info!("{}: session begins.", session.client);
+        self.sessions.lock().push(Arc::clone(&session));
+        let server = Arc::clone(self);
+        if let Err(error) = session.start(move |session| server.remove(session)) {
+            log::error!(
+                "{}: cannot start a thread: {}.",
+                session.client,
+                reason(&error)
+            );
+            self.remove(&session);
+        }
+    }
+
+    fn remove(&self, gone: &Arc<Session>) {
+        self.sessions
+            .lock()
+            .retain(|session| !Arc::ptr_eq(session, gone));
+    }
+
+    /// Logs what goes on.
+    pub(crate) fn report(&self) {
+        let sessions = self.sessions.lock().clone();
+        let (strangers, half_open) = (self.strangers.lock().len(), self.half_open.lock().len());
+        log::notice!(
+            "{} sessions, {half_open} half-open, {strangers} handshakes, {} exports.",
+            sessions.len(),
+            self.exports().iter().len()
+        );
+        for session in sessions {
+            log::notice!("{}.", session.report());
+        }
+    }
+
+    /// Ends every session in order.
+    pub(crate) fn stop(&self) {
+        let strangers = self.strangers.lock().drain();
+        for stranger in strangers {
+            // It may be closed already.
+            let _ = stranger.shutdown(std::net::Shutdown::Both);
+        }
+        drop(self.half_open.lock().drain());
+        let deadline = Instant::now() + STOP;
+        let sessions = self.sessions.lock().clone();
+        for session in sessions {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !session.stop(SessionError::Stopping, left) {
+                log::warning!("{}: the medium does not answer.", session.client);
+            }
+        }
+    }
+}
+
+/// Reads and parses an exports file.
+fn load(path: &Path) -> Result<Exports, LoadError> {
+    let text = fs::read(path).map_err(|error| LoadError::Open(path.to_owned(), error))?;
+    log::info!("Reading exports file ({}).", path.display());
+    let resolve = |name: &str| {
+        let addresses = (name, 0).to_socket_addrs()?;
+        Ok(addresses.map(|address| address.ip()).collect())
+    };
+    let exports = Exports::parse(&text, &resolve)?;
+    for export in exports.iter() {
+        for client in &export.clients {
+            let access = short(export.access);
+            log::debug!("Added {client} {} {access} to exports list.", export.path);
+        }
+    }
+    log::info!("Exporting {} object(s).", exports.iter().len());
+    Ok(exports)
+}

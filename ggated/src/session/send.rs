@@ -1,0 +1,406 @@
+//! The sending side of a session.
+//!
+//! Replies are queued by whoever completes a request. The thread that finds
+//! nobody sending sends, without blocking, everything that is queued until
+//! nothing is left, several replies per call. When the connection takes no
+//! more, the thread named `sendtd` goes on, which alone ever waits for the
+//! client.
+
+use super::SessionError;
+use ggate::buffer::Buf;
+use ggate::wire::Reply;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, sendmsg};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Slices per call, two to a reply: enough for the kernel call to be a small
+/// part of the work, and little stack.
+const SLICES: usize = 128;
+
+/// Until the next attempt when the system is short of network buffers.
+const SHORTAGE: Duration = Duration::from_millis(10);
+
+/// A reply on its way.
+pub(super) struct Frame {
+    header: [u8; Reply::SIZE],
+    payload: Option<Buf>,
+}
+
+impl Frame {
+    /// A reply; a successful READ's with its data.
+    pub(super) fn new(reply: Reply, payload: Option<Buf>) -> Self {
+        Self {
+            header: reply.encode(),
+            payload,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.header.len() + self.payload.as_ref().map_or(0, |payload| payload.len())
+    }
+}
+
+/// The queue of replies and the connection they go out on.
+pub(super) struct Outgoing {
+    socket: TcpStream,
+    state: Mutex<State>,
+    /// What the sending thread has taken off the queue. Only that thread locks
+    /// it, so it never waits.
+    batch: Mutex<Batch>,
+    /// Replies sent so far; written under the lock of `state`.
+    sent: AtomicU64,
+    /// Wakes sendtd.
+    stalled: Condvar,
+    /// Signalled when replies have been sent and the receiver waits for that.
+    room: Condvar,
+}
+
+struct State {
+    queue: VecDeque<Frame>,
+    sender: Sender,
+    receiver_waits: bool,
+    failure: Option<SessionError>,
+    closed: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Sender {
+    /// Nobody sends; the queue is empty or its owner will call `send`.
+    Idle,
+    /// Some thread is sending.
+    Busy,
+    /// The connection takes no more for the moment: sendtd's turn.
+    Stalled,
+}
+
+#[derive(Default)]
+struct Batch {
+    frames: VecDeque<Frame>,
+    /// Bytes of the first frame that are sent.
+    begun: usize,
+}
+
+/// What came of an attempt to send.
+enum Progress {
+    /// All of the batch is out.
+    Done,
+    /// The connection takes no more for the moment: EAGAIN, or the system is
+    /// short of network buffers.
+    Full(Errno),
+    /// The connection is broken.
+    Broken(Errno),
+}
+
+impl Outgoing {
+    pub(super) fn new(socket: TcpStream) -> Self {
+        Self {
+            socket,
+            state: Mutex::new(State {
+                queue: VecDeque::new(),
+                sender: Sender::Idle,
+                receiver_waits: false,
+                failure: None,
+                closed: false,
+            }),
+            batch: Mutex::default(),
+            sent: AtomicU64::new(0),
+            stalled: Condvar::new(),
+            room: Condvar::new(),
+        }
+    }
+
+    /// Queues a reply; [`send`](Self::send) must follow, at the latest when the
+    /// caller would wait for something.
+    pub(super) fn queue(&self, frame: Frame) {
+        let mut state = self.state.lock();
+        if !state.closed {
+            state.queue.push_back(frame);
+        }
+    }
+
+    /// Queues a reply and sends what is queued.
+    pub(super) fn queue_and_send(&self, frame: Frame) {
+        let mut state = self.state.lock();
+        if !state.closed {
+            state.queue.push_back(frame);
+            self.send_locked(state);
+        }
+    }
+
+    /// Sends what is queued, unless another thread is doing that.
+    pub(super) fn send(&self) {
+        self.send_locked(self.state.lock());
+    }
+
+    fn send_locked(&self, mut state: MutexGuard<'_, State>) {
+        if state.sender != Sender::Idle || state.queue.is_empty() {
+            return;
+        }
+        state.sender = Sender::Busy;
+        self.pump(state, false);
+    }
+
+    /// Sends batch after batch until the queue is empty. If the connection is
+    /// full, waits for it or leaves the rest to sendtd.
+    fn pump(&self, mut state: MutexGuard<'_, State>, may_wait: bool) {
+        let mut batch = self.batch.lock();
+        loop {
+            if state.closed {
+                batch.frames.clear();
+                state.sender = Sender::Idle;
+                return;
+            }
+            if batch.frames.is_empty() {
+                if state.queue.is_empty() {
+                    state.sender = Sender::Idle;
+                    return;
+                }
+                std::mem::swap(&mut batch.frames, &mut state.queue);
+            }
+            let waiting = batch.frames.len();
+            let progress = MutexGuard::unlocked(&mut state, || {
+                let progress = batch.send(&self.socket);
+                if let Progress::Full(why) = progress
+                    && may_wait
+                {
+                    wait_writable(&self.socket, why);
+                }
+                progress
+            });
+            let sent = (waiting - batch.frames.len()) as u64;
+            self.sent.fetch_add(sent, Ordering::Relaxed);
+            if state.receiver_waits {
+                self.room.notify_one();
+            }
+            match progress {
+                Progress::Full(_) if !may_wait => {
+                    state.sender = Sender::Stalled;
+                    self.stalled.notify_one();
+                    return;
+                }
+                Progress::Done | Progress::Full(_) => {}
+                Progress::Broken(error) => {
+                    self.fail(&mut state, SessionError::Send(error));
+                }
+            }
+        }
+    }
+
+    /// The thread `sendtd`, until the session is closed.
+    pub(super) fn run(&self) {
+        let mut state = self.state.lock();
+        loop {
+            if state.closed {
+                drop(state);
+                self.batch.lock().frames.clear();
+                return;
+            }
+            if state.sender == Sender::Stalled {
+                self.pump(state, true);
+                state = self.state.lock();
+            } else {
+                self.stalled.wait(&mut state);
+            }
+        }
+    }
+
+    /// Waits until no more than `limit` of `accepted` requests are unanswered.
+    pub(super) fn wait_for_room(&self, accepted: u64, limit: u64) {
+        let mut state = self.state.lock();
+        while !state.closed && accepted - self.sent() > limit {
+            state.receiver_waits = true;
+            self.room.wait(&mut state);
+        }
+        state.receiver_waits = false;
+    }
+
+    /// Replies sent so far.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Ends sending: drops what is queued, wakes everybody. Returns why sending
+    /// failed, if it did.
+    pub(super) fn close(&self) -> Option<SessionError> {
+        let mut state = self.state.lock();
+        self.shut(&mut state);
+        state.failure.take()
+    }
+
+    fn fail(&self, state: &mut State, error: SessionError) {
+        if !state.closed {
+            state.failure = Some(error);
+        }
+        self.shut(state);
+    }
+
+    fn shut(&self, state: &mut State) {
+        state.closed = true;
+        state.queue.clear();
+        // Wakes whoever waits for the connection; it may be broken already.
+        let _ = self.socket.shutdown(Shutdown::Both);
+        self.stalled.notify_all();
+        self.room.notify_all();
+    }
+}
+
+impl Batch {
+    /// Sends without waiting; what is out is off the list.
+    fn send(&mut self, socket: &TcpStream) -> Progress {
+        while !self.frames.is_empty() {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let mut used = 0;
+            let mut skip = self.begun;
+            for frame in self.frames.iter().take(SLICES / 2) {
+                let payload = frame.payload.as_deref().unwrap_or_default();
+                for part in [&frame.header[..], payload] {
+                    let cut = skip.min(part.len());
+                    skip -= cut;
+                    let part = &part[cut..];
+                    slices[used] = IoSlice::new(part);
+                    used += usize::from(!part.is_empty());
+                }
+            }
+            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+            match sendmsg::<()>(socket.as_raw_fd(), &slices[..used], &[], flags, None) {
+                Ok(sent) => self.advance(sent),
+                Err(Errno::EINTR) => {}
+                Err(why @ (Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM)) => {
+                    return Progress::Full(why);
+                }
+                Err(error) => return Progress::Broken(error),
+            }
+        }
+        Progress::Done
+    }
+
+    fn advance(&mut self, sent: usize) {
+        self.begun += sent;
+        while let Some(first) = self.frames.front() {
+            let len = first.len();
+            if self.begun < len {
+                break;
+            }
+            self.begun -= len;
+            self.frames.pop_front();
+        }
+    }
+}
+
+fn wait_writable(socket: &TcpStream, why: Errno) {
+    if why != Errno::EAGAIN {
+        // The socket has room, the system has not: nothing tells when.
+        std::thread::sleep(SHORTAGE);
+    }
+    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
+    // Whatever it says, the next attempt to send will say it better.
+    let _ = poll(&mut fds, PollTimeout::NONE);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ggate::buffer::Pool;
+    use ggate::gate::Seq;
+    use ggate::wire::{Command, Request};
+    use std::io::Read as _;
+    use std::net::TcpListener;
+    use std::sync::Arc;
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (client, listener.accept().unwrap().0)
+    }
+
+    fn reply(seq: u64, length: usize) -> Reply {
+        let request = Request {
+            command: Command::Read,
+            offset: 0,
+            length: u32::try_from(length).unwrap(),
+            seq: Seq(seq),
+        };
+        request.reply(None)
+    }
+
+    /// Replies of all sizes reach a client that reads slowly, whole and in
+    /// order, whichever thread sends them.
+    #[test]
+    fn every_byte_arrives_however_the_connection_cuts_them() {
+        let (mut client, server) = pair();
+        let out = Arc::new(Outgoing::new(server));
+        let pool = Pool::new(64 << 20);
+        let lengths: Vec<usize> = (0..400_usize).map(|n| n * n * 7 % 90_000).collect();
+        let expected: Vec<usize> = lengths.clone();
+        let sendtd = {
+            let out = Arc::clone(&out);
+            std::thread::spawn(move || out.run())
+        };
+        let reader = std::thread::spawn(move || {
+            for (seq, length) in expected.into_iter().enumerate() {
+                let mut header = [0; Reply::SIZE];
+                client.read_exact(&mut header).unwrap();
+                assert_eq!(Reply::decode(&header), reply(seq as u64, length));
+                let mut payload = vec![0; length];
+                client.read_exact(&mut payload).unwrap();
+                let byte = u8::try_from(seq % 251).unwrap();
+                assert!(payload.iter().all(|b| *b == byte), "reply {seq}");
+            }
+        });
+        for (seq, length) in lengths.iter().enumerate() {
+            let mut payload = pool.get(*length);
+            payload.fill(u8::try_from(seq % 251).unwrap());
+            let frame = Frame::new(reply(seq as u64, *length), Some(payload));
+            if seq % 3 == 0 {
+                out.queue(frame);
+            } else {
+                out.queue_and_send(frame);
+            }
+        }
+        out.send();
+        reader.join().unwrap();
+        out.wait_for_room(lengths.len() as u64, 0);
+        assert_eq!(out.sent(), 400);
+        assert!(out.close().is_none());
+        sendtd.join().unwrap();
+        assert_eq!(pool.used(), 0);
+    }
+
+    #[test]
+    fn a_client_that_reads_nothing_holds_up_only_its_sendtd() {
+        let (client, server) = pair();
+        let out = Arc::new(Outgoing::new(server));
+        let pool = Pool::new(64 << 20);
+        let sendtd = {
+            let out = Arc::clone(&out);
+            std::thread::spawn(move || out.run())
+        };
+        for seq in 0..400 {
+            let frame = Frame::new(reply(seq, 65_536), Some(pool.get(65_536)));
+            out.queue_and_send(frame);
+        }
+        assert!(out.sent() < 400);
+        assert!(out.close().is_none());
+        sendtd.join().unwrap();
+        assert_eq!(pool.used(), 0);
+        drop(client);
+    }
+
+    #[test]
+    fn a_broken_connection_is_remembered() {
+        let (client, server) = pair();
+        drop(client);
+        let out = Outgoing::new(server);
+        for seq in 0..1000 {
+            out.queue_and_send(Frame::new(reply(seq, 0), None));
+        }
+        assert!(matches!(out.close(), Some(SessionError::Send(_))));
+    }
+}
