@@ -48,7 +48,7 @@ pub fn run(program: &str, refused: &[Refused], prepare: impl Fn(&Sandbox)) {
             let arguments = case.arguments.iter().map(|a| sandbox.expand(a));
             let finished = sandbox.run(program, arguments);
             let verdict = if refused.iter().any(|row| row.line == case.line) {
-                differs_from_refusal(&finished)
+                is_not_refused(&finished)
             } else {
                 differs(case, &finished)
             };
@@ -87,6 +87,16 @@ fn differs(case: &Case, ours: &Finished) -> Option<String> {
             .is_empty()
             .then(|| "base says why on standard error".into()),
     }
+}
+
+/// Daemons in the foreground say everything on standard output.
+fn is_not_refused(ours: &Finished) -> Option<String> {
+    let foreground = ours.stdout.contains("error: ");
+    let refused = ours.status.code() == Some(1) && foreground;
+    if refused {
+        return None;
+    }
+    differs_from_refusal(ours)
 }
 
 fn differs_from_refusal(ours: &Finished) -> Option<String> {
