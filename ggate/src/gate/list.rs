@@ -203,15 +203,13 @@ pub fn parse_confxml(xml: &str) -> Result<Vec<GateInfo>, ListError> {
     Ok(gates)
 }
 
-/// The config block of a geom of class GATE; empty once it is being destroyed.
+/// The config block of a geom of class GATE; absent or without a unit once the
+/// gate is destroyed.
 fn config(geom: Node<'_, '_>) -> Result<Option<Config>, ListError> {
-    let Some(config) = children(geom, "config").find(Node::has_children) else {
+    let Some(config) = children(geom, "config").find(|node| text(*node, "unit").is_some()) else {
         return Ok(None);
     };
     let name = text(geom, "name").unwrap_or_default();
-    if text(config, "unit").is_none() {
-        return Ok(None);
-    }
     let access = text(config, "access")
         .and_then(Access::from_text)
         .ok_or_else(|| bad_field(name, "access"))?;
