@@ -11,7 +11,7 @@ use ggate::errno::WireErrno;
 use ggate::gate::Access;
 use ggate::wire::{Direction, InstanceId, ServerInitial, Version};
 use std::io::Write as _;
-use testkit::process::{Sandbox, wait_for};
+use testkit::process::Sandbox;
 
 const VERSION: &[u8; 20] = b"GEOM_GATE       \0\0\0\0";
 
@@ -277,7 +277,7 @@ fn sessions_and_refusals_leave_no_descriptor_behind() {
         greet(server.connect(), &missing);
         drop(server.session(Access::ReadWrite, token));
     }
-    wait_for("the descriptors to be closed", || {
+    testkit::process::wait_for("the descriptors to be closed", || {
         (count() <= before).then_some(())
     });
 }
