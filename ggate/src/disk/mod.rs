@@ -89,11 +89,11 @@ struct State<T> {
     times: ServiceTimes,
     running: usize,
     threads: usize,
-    /// Threads asleep that nobody has woken up yet.
-    idle: usize,
     /// Threads that were woken up or started and have not looked into `ready`
     /// since.
     coming: usize,
+    /// Threads, ours or not, in completions; part of `running`.
+    completing: usize,
     closed: bool,
 }
 
@@ -110,8 +110,9 @@ pub struct Load {
 
 impl<T: Send + 'static> Disk<T> {
     /// Serves `media`. `complete` is called with every job, on the thread that
-    /// did the work and without a lock held; it must not block for long, since
-    /// requests that overlap the job wait for its return.
+    /// did the work and without a lock held. By then requests that overlap the
+    /// job may run: completing towards a kernel can take as long as one of
+    /// them takes (kernel document 7.4, row 9).
     pub fn new(
         media: Arc<dyn Media>,
         complete: impl Fn(Job<T>, nix::Result<()>) + Send + Sync + 'static,
@@ -126,8 +127,8 @@ impl<T: Send + 'static> Disk<T> {
                 times: ServiceTimes::default(),
                 running: 0,
                 threads: 0,
-                idle: 0,
                 coming: 0,
+                completing: 0,
                 closed: false,
             }),
             work: Condvar::new(),
@@ -159,11 +160,7 @@ impl<T: Send + 'static> Disk<T> {
         let fast = state.times.is_fast(op, range.length, alone);
         // Behind others that wait for a thread it would overtake them.
         if fast && state.ready.is_empty() {
-            state.running += 1;
-            drop(state);
-            let taken = shared.execute(job);
-            let mut state = shared.state.lock();
-            shared.finish(&mut state, ticket, op, range.length, taken);
+            shared.run(&mut state, ticket, job);
             shared.wake(&mut state);
             return Submitted::Executed;
         }
@@ -212,8 +209,35 @@ impl<T: Send + 'static> Drop for Disk<T> {
 }
 
 impl<T: Send + 'static> Shared<T> {
-    /// Does a job and completes it; returns how long the medium took.
-    fn execute(&self, mut job: Job<T>) -> Duration {
+    /// Does a job, lets those run that waited for it, and completes it.
+    fn run(
+        self: &Arc<Self>,
+        state: &mut MutexGuard<'_, State<T>>,
+        ticket: Ticket,
+        mut job: Job<T>,
+    ) {
+        state.running += 1;
+        let (result, taken) = MutexGuard::unlocked(state, || self.perform(&mut job));
+        let State {
+            order,
+            ready,
+            times,
+            ..
+        } = &mut **state;
+        times.record(job.op, job.range.length, taken);
+        order.finish(ticket, |ticket, job| ready.push_back((ticket, job)));
+        state.completing += 1;
+        self.wake(state);
+        MutexGuard::unlocked(state, || (self.complete)(job, result));
+        state.completing -= 1;
+        state.running -= 1;
+        if state.closed && state.running == 0 {
+            self.quiet.notify_all();
+        }
+    }
+
+    /// The medium's part, and how long it took.
+    fn perform(&self, job: &mut Job<T>) -> (nix::Result<()>, Duration) {
         let begin = Instant::now();
         let result = match job.op {
             Op::Read | Op::Write if job.data.len() as u64 != job.range.length => Err(Errno::EINVAL),
@@ -222,45 +246,29 @@ impl<T: Send + 'static> Shared<T> {
             Op::Flush => self.media.flush(),
             Op::Delete => self.media.delete(job.range),
         };
-        let taken = begin.elapsed();
-        (self.complete)(job, result);
-        taken
-    }
-
-    /// Books a job that was executed and makes those ready that waited for it.
-    fn finish(&self, state: &mut State<T>, ticket: Ticket, op: Op, length: u64, taken: Duration) {
-        state.times.record(op, length, taken);
-        state.running -= 1;
-        let ready = &mut state.ready;
-        state
-            .order
-            .finish(ticket, |ticket, job| ready.push_back((ticket, job)));
-        if state.closed && state.running == 0 {
-            self.quiet.notify_all();
-        }
+        (result, begin.elapsed())
     }
 
     /// Sees to it that somebody takes the ready jobs.
     fn wake(self: &Arc<Self>, state: &mut MutexGuard<'_, State<T>>) {
         // Waiting for a disk, every job can use a thread of its own; copying
-        // memory, only as many as there are processors.
+        // memory, only as many as there are processors, and whoever is held in
+        // a completion counts for nothing.
         let limit = if state.times.is_slow() {
             MAX_THREADS
         } else {
-            self.processors.min(MAX_THREADS)
+            MAX_THREADS.min(self.processors + state.completing)
         };
         while state.ready.len() > state.coming {
-            if state.idle != 0 {
-                state.idle -= 1;
-                self.work.notify_one();
-            } else if state.threads < limit && self.spawn() {
+            if !self.work.notify_one() {
+                if state.threads >= limit || !self.spawn() {
+                    break;
+                }
                 state.threads += 1;
-            } else {
-                break;
             }
             state.coming += 1;
         }
-        if state.threads == 0 {
+        if state.threads == 0 && state.completing == 0 {
             // The system has no thread for us: do it here, one by one.
             self.run_ready(state);
         }
@@ -277,33 +285,26 @@ impl<T: Send + 'static> Shared<T> {
     /// A disk thread.
     fn serve(self: &Arc<Self>) {
         let mut state = self.state.lock();
+        state.coming -= 1;
         loop {
-            state.coming -= 1;
             self.run_ready(&mut state);
-            state.idle += 1;
-            let deadline = Instant::now() + IDLE;
-            while state.coming == 0 && !state.closed {
-                if self.work.wait_until(&mut state, deadline).timed_out() {
-                    break;
-                }
+            if state.closed {
+                break;
             }
-            if state.coming == 0 {
+            // Who is woken up was counted as coming; who wakes up by itself
+            // was not, but may find work all the same.
+            if !self.work.wait_for(&mut state, IDLE).timed_out() {
+                state.coming -= 1;
+            } else if state.ready.is_empty() {
                 break;
             }
         }
-        state.idle -= 1;
         state.threads -= 1;
     }
 
     fn run_ready(self: &Arc<Self>, state: &mut MutexGuard<'_, State<T>>) {
         while let Some((ticket, job)) = state.ready.pop_front() {
-            state.running += 1;
-            let (op, length) = (job.op, job.range.length);
-            let taken = MutexGuard::unlocked(state, || self.execute(job));
-            self.finish(state, ticket, op, length, taken);
-            if state.threads != 0 {
-                self.wake(state);
-            }
+            self.run(state, ticket, job);
         }
     }
 
@@ -316,7 +317,7 @@ impl<T: Send + 'static> Shared<T> {
             state.order.finish(ticket, |_, _| {});
             discarded.push(job);
         }
-        self.work.notify_all();
+        state.coming += self.work.notify_all();
         discarded
     }
 }
