@@ -1,6 +1,7 @@
 //! GEOM Gate as a library: the gate itself in the kernel or in software, media
 //! to serve, and the protocol between `ggatec` and `ggated`.
 
+pub mod admin;
 pub mod buffer;
 pub mod cli;
 pub mod daemon;
@@ -11,5 +12,6 @@ pub mod log;
 pub mod media;
 pub mod nbd;
 pub mod net;
+pub mod provider;
 pub mod range;
 pub mod wire;

@@ -17,6 +17,7 @@ pub use signals::{Signal, on_signals};
 use crate::log::{self, Sink};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout};
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::process::ExitCode;
@@ -29,6 +30,18 @@ pub enum Mode {
     Background,
     /// Stay (`-v`).
     Foreground,
+}
+
+impl Mode {
+    /// What `-v` means.
+    #[must_use]
+    pub const fn foreground_if(verbose: bool) -> Self {
+        if verbose {
+            Self::Foreground
+        } else {
+            Self::Background
+        }
+    }
 }
 
 /// Which process this is after [`start`].
@@ -63,6 +76,31 @@ pub fn start(mode: Mode) -> io::Result<Start> {
                 parent: Some(writer),
             }))
         }
+    }
+}
+
+/// [`start`]s a daemon called `program` and runs it: messages go where `mode`
+/// wants them, an error is logged as the reason of its end, and the result is
+/// what `main` returns.
+pub fn run<E: Display>(
+    program: &'static str,
+    mode: Mode,
+    daemon: impl FnOnce(Readiness) -> Result<(), E>,
+) -> ExitCode {
+    log::start(
+        program,
+        match mode {
+            Mode::Foreground => Sink::Foreground,
+            Mode::Background => Sink::Starting,
+        },
+    );
+    match start(mode) {
+        Ok(Start::Parent(status)) => status,
+        Ok(Start::Daemon(ready)) => match daemon(ready) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => log::fatal(format_args!("{why}.")),
+        },
+        Err(error) => log::fatal(format_args!("Cannot start a daemon: {error}.")),
     }
 }
 

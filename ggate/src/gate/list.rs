@@ -177,6 +177,9 @@ pub enum ListError {
     /// The tree could not be read.
     #[error("cannot read kern.geom.confxml: {0}")]
     Sysctl(nix::errno::Errno),
+    /// The run directory of the gate in software could not be read.
+    #[error("cannot read the run directory: {0}")]
+    RunDirectory(std::io::ErrorKind),
 }
 
 /// The gates in a GEOM tree, in its order; none when the class is not loaded.

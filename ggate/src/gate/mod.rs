@@ -7,11 +7,14 @@
 //! the trait.
 
 use crate::range::{ByteRange, Geometry};
+use list::{GateInfo, ListError};
 use nix::errno::Errno;
 use std::fmt;
+use std::io;
 
 #[cfg(any(test, target_os = "freebsd"))]
 mod abi;
+pub mod handle;
 pub mod info;
 #[cfg(target_os = "freebsd")]
 pub mod kernel;
@@ -224,10 +227,52 @@ pub trait Ggctl: Send + Sync {
     /// a READ must be as long as the request's range, else it fails with EIO.
     fn done(&self, unit: Unit, request: &Request, outcome: Outcome<'_>) -> nix::Result<()>;
 
+    /// The sizes of a gate, where they can be had at once.
+    fn geometry(&self, unit: Unit) -> Option<Geometry> {
+        let _ = unit;
+        None
+    }
+
     /// Whether the next START is known to return at once. Callers that batch
     /// send what they have when this says no. The kernel does not tell.
     fn ready(&self, unit: Unit) -> bool {
         let _ = unit;
         false
     }
+}
+
+/// The gate of this machine: the kernel's on FreeBSD, unless `GGATE_RUNDIR`
+/// asks for the one in software, which is all there is elsewhere.
+pub fn open() -> io::Result<Box<dyn Ggctl>> {
+    #[cfg(target_os = "freebsd")]
+    if !software::is_chosen() {
+        return Ok(Box::new(kernel::Kernel::open()?));
+    }
+    Ok(Box::new(software::Software::open()?))
+}
+
+/// [`open`] for who is about to create a gate: the kernel's is loaded first if
+/// it is not there.
+pub fn load_and_open() -> io::Result<Box<dyn Ggctl>> {
+    #[cfg(target_os = "freebsd")]
+    if !software::is_chosen() {
+        crate::daemon::load_module(c"geom_gate", c"g_gate")?;
+    }
+    open()
+}
+
+/// The gates of this machine, or only the one called `ggateN`, of the same
+/// kind as [`open`]'s. Nobody whom a gate waits for may ask the kernel.
+pub fn list(unit: Option<Unit>) -> Result<Vec<GateInfo>, ListError> {
+    #[cfg(target_os = "freebsd")]
+    if !software::is_chosen() {
+        return kernel::list(unit);
+    }
+    let mut gates = software::Software::open()
+        .and_then(|software| software.list())
+        .map_err(|error| ListError::RunDirectory(error.kind()))?;
+    if let Some(unit) = unit {
+        list::retain_unit(&mut gates, unit);
+    }
+    Ok(gates)
 }

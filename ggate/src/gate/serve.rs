@@ -5,8 +5,9 @@
 //! a [`Handler`] sees only requests. The loop runs on two threads of which one
 //! works (see [`super::role`]): kernel document 7.7, rule 2.
 
+use super::handle::Handle;
 use super::role::{Actor, Role};
-use super::{Command, Ggctl, Request, Started, Unit};
+use super::{Command, Request, Started};
 use crate::buffer::{Buf, Pool};
 use nix::errno::Errno;
 use nix::sys::signal::SigSet;
@@ -89,18 +90,11 @@ pub enum Ended {
 
 /// Serves a gate until it ends, on two threads called `name` of which one works
 /// and one stands by. Fails only when there are no threads to be had.
-pub fn serve(
-    gate: &dyn Ggctl,
-    unit: Unit,
-    pool: &Pool,
-    handler: &dyn Handler,
-    name: &str,
-) -> io::Result<Ended> {
+pub fn serve(gate: &Handle, pool: &Pool, handler: &dyn Handler, name: &str) -> io::Result<Ended> {
     let ended = Mutex::new(Ended::Stopped);
     let role = Role::new(());
     let server = || Server {
         gate,
-        unit,
         pool,
         handler,
         ended: &ended,
@@ -124,8 +118,7 @@ pub fn serve(
 
 /// One of the threads.
 struct Server<'a> {
-    gate: &'a dyn Ggctl,
-    unit: Unit,
+    gate: &'a Handle,
     pool: &'a Pool,
     handler: &'a dyn Handler,
     ended: &'a Mutex<Ended>,
@@ -150,7 +143,7 @@ impl Actor<()> for Server<'_> {
         // of the gate; only what the next START says tells one from the other.
         let mut canceled = false;
         loop {
-            match self.gate.start(self.unit, &mut self.buffer) {
+            match self.gate.ctl.start(self.gate.unit, &mut self.buffer) {
                 Ok(Started::Request(request)) => return ControlFlow::Continue(request),
                 Ok(Started::NeedBuffer(length)) => self.buffer = self.pool.get(length),
                 Ok(Started::Canceled) | Err(Errno::ENXIO) if canceled => {
@@ -176,12 +169,177 @@ impl Actor<()> for Server<'_> {
             pool: self.pool,
         };
         self.handler.handle(&request, payload);
-        if !self.gate.ready(self.unit) {
+        if !self.gate.ctl.ready(self.gate.unit) {
             self.handler.idle();
         }
         // One large request must not keep its memory for ever.
         if self.buffer.len() > START_BUFFER {
             self.buffer = self.pool.get(START_BUFFER);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::{Cancel, Create, GateId, Ggctl, Modify, Outcome, Seq, Unit};
+    use crate::range::ByteRange;
+    use std::collections::VecDeque;
+    use std::sync::Arc;
+
+    /// A gate whose START says what a kernel said.
+    struct Script {
+        answers: Mutex<VecDeque<nix::Result<Started>>>,
+        /// How large the buffer was in each START.
+        buffers: Mutex<Vec<usize>>,
+    }
+
+    impl Ggctl for Arc<Script> {
+        fn create(&self, _: &Create) -> nix::Result<Unit> {
+            unreachable!()
+        }
+        fn modify(&self, _: Unit, _: &Modify) -> nix::Result<()> {
+            unreachable!()
+        }
+        fn destroy(&self, _: &GateId, _: bool) -> nix::Result<()> {
+            unreachable!()
+        }
+        fn cancel(&self, _: &GateId, _: Cancel) -> nix::Result<Unit> {
+            unreachable!()
+        }
+        fn start(&self, _: Unit, payload: &mut [u8]) -> nix::Result<Started> {
+            self.buffers.lock().push(payload.len());
+            payload.fill(0x5a);
+            let next = self.answers.lock().pop_front();
+            next.unwrap_or(Err(Errno::ENXIO))
+        }
+        fn done(&self, _: Unit, _: &Request, _: Outcome<'_>) -> nix::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Notes what it is given.
+    #[derive(Default)]
+    struct Notes {
+        handled: Mutex<Vec<(Request, Buf)>>,
+        idle: Mutex<u32>,
+    }
+
+    impl Handler for Notes {
+        fn reserve(&self) -> bool {
+            self.handled.lock().len() < 10
+        }
+        fn handle(&self, request: &Request, payload: Payload<'_>) {
+            self.handled.lock().push((*request, payload.detach()));
+        }
+        fn idle(&self) {
+            *self.idle.lock() += 1;
+        }
+    }
+
+    fn run(answers: Vec<nix::Result<Started>>) -> (Ended, Vec<(Request, Buf)>, Vec<usize>) {
+        let script = Arc::new(Script {
+            answers: Mutex::new(answers.into()),
+            buffers: Mutex::default(),
+        });
+        let gate = Handle {
+            ctl: Box::new(Arc::clone(&script)),
+            unit: Unit(0),
+        };
+        let notes = Notes::default();
+        let pool = Pool::new(16 << 20);
+        let ended = serve(&gate, &pool, &notes, "sendtd").unwrap();
+        let handled = notes.handled.into_inner();
+        assert_eq!(*notes.idle.lock(), u32::try_from(handled.len()).unwrap());
+        let buffers = script.buffers.lock().clone();
+        (ended, handled, buffers)
+    }
+
+    fn request(seq: u64, command: Command, length: u64) -> Request {
+        Request {
+            seq: Seq(seq),
+            command,
+            range: ByteRange::new(0, length),
+        }
+    }
+
+    fn taken(request: Request) -> Started {
+        Started::Request(request)
+    }
+
+    #[test]
+    fn a_signal_does_not_end_serving_on_new_kernels() {
+        let read = request(1, Command::Read, 512);
+        let (ended, handled, _) = run(vec![
+            Err(Errno::EINTR),
+            Err(Errno::EINTR),
+            Ok(taken(read)),
+            Ok(Started::Canceled),
+        ]);
+        assert_eq!(ended, Ended::Destroyed);
+        assert_eq!(handled[0].0, read);
+    }
+
+    /// FreeBSD 13 and older answer ECANCELED to a signal and to destruction.
+    #[test]
+    fn a_signal_does_not_end_serving_on_old_kernels() {
+        let read = request(1, Command::Read, 512);
+        let (ended, handled, _) = run(vec![
+            Ok(Started::Canceled),
+            Ok(taken(read)),
+            Ok(Started::Canceled),
+            Ok(Started::Canceled),
+        ]);
+        assert_eq!(ended, Ended::Destroyed);
+        assert_eq!(handled.len(), 1);
+    }
+
+    #[test]
+    fn a_gate_that_never_was_is_a_failure_and_one_that_went_is_not() {
+        assert_eq!(run(vec![]).0, Ended::Failed(Errno::ENXIO));
+        assert_eq!(run(vec![Ok(Started::Canceled)]).0, Ended::Destroyed);
+        assert_eq!(
+            run(vec![Err(Errno::EFAULT)]).0,
+            Ended::Failed(Errno::EFAULT)
+        );
+    }
+
+    #[test]
+    fn a_write_beyond_the_buffer_is_taken_with_a_larger_one_which_is_not_kept() {
+        let large = request(1, Command::Write, 1 << 20);
+        let small = request(2, Command::Write, 4096);
+        let (ended, handled, buffers) = run(vec![
+            Ok(Started::NeedBuffer(1 << 20)),
+            Ok(taken(large)),
+            Ok(taken(small)),
+            Ok(Started::Canceled),
+        ]);
+        assert_eq!(ended, Ended::Destroyed);
+        assert_eq!(buffers[0], START_BUFFER);
+        assert_eq!(buffers[1], 1 << 20);
+        assert_eq!(buffers[2], START_BUFFER);
+        for ((request, payload), expected) in handled.iter().zip([large, small]) {
+            assert_eq!(*request, expected);
+            assert_eq!(payload.len() as u64, expected.range.length);
+            assert!(payload.iter().all(|&b| b == 0x5a));
+        }
+    }
+
+    #[test]
+    fn what_later_kernels_invent_reaches_the_handler() {
+        for command in [Command::Speedup, Command::Other(77), Command::Delete] {
+            let odd = request(1, command, 1 << 30);
+            let (_, handled, _) = run(vec![Ok(taken(odd)), Ok(Started::Canceled)]);
+            assert_eq!(handled[0].0, odd);
+            assert!(handled[0].1.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_handler_without_room_ends_it_before_a_request_is_taken() {
+        let requests = (1..=11).map(|seq| Ok(taken(request(seq, Command::Flush, 0))));
+        let (ended, handled, buffers) = run(requests.collect());
+        assert_eq!(ended, Ended::Stopped);
+        assert_eq!((handled.len(), buffers.len()), (10, 10));
     }
 }

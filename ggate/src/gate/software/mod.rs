@@ -46,6 +46,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
+#[cfg(target_os = "freebsd")]
+pub(super) use rundir::is_chosen;
+
 /// The gates of one run directory, as this process sees and serves them.
 #[derive(Debug)]
 pub struct Software {
@@ -67,12 +70,6 @@ impl Software {
     /// `$XDG_RUNTIME_DIR/ggate` for others.
     pub fn open() -> io::Result<Self> {
         Self::new(rundir::default_path()?)
-    }
-
-    /// Sizes of a gate that this process serves.
-    #[must_use]
-    pub fn geometry(&self, unit: Unit) -> Option<Geometry> {
-        Some(self.host.gate(unit)?.geometry())
     }
 
     /// Where clients reach a gate of this process.
@@ -198,6 +195,13 @@ impl Drop for Software {
 }
 
 impl Ggctl for Software {
+    fn geometry(&self, unit: Unit) -> Option<Geometry> {
+        match self.host.gate(unit) {
+            Some(gate) => Some(gate.geometry()),
+            None => Some(self.host.rundir.records().ok()?.remove(&unit)??.geometry),
+        }
+    }
+
     fn create(&self, create: &Create) -> nix::Result<Unit> {
         check_geometry(create.geometry)?;
         if let NewName::Named(name) = &create.name {

@@ -59,10 +59,22 @@ pub(super) struct RunDir {
 /// Held while the set of gates changes.
 pub(super) struct Lock(#[expect(dead_code, reason = "held for its drop")] Flock<File>);
 
+/// What `GGATE_RUNDIR` says.
+fn chosen_path() -> Option<PathBuf> {
+    let path = env::var_os("GGATE_RUNDIR").filter(|path| !path.is_empty())?;
+    Some(path.into())
+}
+
+/// Whether somebody wants this gate where the kernel has one, too.
+#[cfg(target_os = "freebsd")]
+pub(in crate::gate) fn is_chosen() -> bool {
+    chosen_path().is_some()
+}
+
 /// Where gates are when nobody says otherwise.
 pub(super) fn default_path() -> io::Result<PathBuf> {
-    if let Some(path) = env::var_os("GGATE_RUNDIR").filter(|path| !path.is_empty()) {
-        return Ok(path.into());
+    if let Some(path) = chosen_path() {
+        return Ok(path);
     }
     if geteuid().is_root() {
         return Ok("/var/run/ggate".into());
