@@ -1,9 +1,14 @@
 //! ggatel's command line (`spec/ggate-wire-and-cli.md` section 13).
 
-use ggate::cli::{CliError, Flag, Opening, Program};
+use ggate::cli::{CliError, Flag, Opening, Parsed, Program};
+use ggate::daemon::Mode;
 use ggate::gate::Unit;
+use ggate::provider::Wanted;
 use std::ffi::OsString;
 use std::path::PathBuf;
+
+/// A local medium answers as fast as it can; base has no limit here, either.
+const UNLIMITED: u32 = 0;
 
 const SERVING: &[&str] = &["create", "rescue"];
 
@@ -29,31 +34,16 @@ usage: ggatel create [-v] [-o <ro|wo|rw>] [-s sectorsize] [-t timeout] [-u unit]
 /// What the user wants.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Command {
-    /// Make a provider and serve it.
-    Create {
-        /// File or disk, as typed.
-        path: PathBuf,
-        /// How to open it.
-        opening: Opening,
-        /// The provider's sector size in bytes; the medium's without it.
-        sector_size: Option<u32>,
-        /// In seconds, 0 = none.
-        timeout: u32,
-        /// The lowest free one without it.
-        unit: Option<Unit>,
-        /// Stay in the foreground.
-        foreground: bool,
-    },
-    /// Serve a provider whose ggatel is gone.
-    Rescue {
+    /// `create` or `rescue`: serve a provider.
+    Serve {
         /// File or disk, as typed.
         path: PathBuf,
         /// How to open it.
         opening: Opening,
         /// Which provider.
-        unit: Unit,
-        /// Stay in the foreground.
-        foreground: bool,
+        wanted: Wanted,
+        /// Foreground with `-v`.
+        mode: Mode,
     },
     /// End a provider.
     Destroy {
@@ -77,28 +67,18 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
     let (subcommand, parsed) =
         PROGRAM.parse_subcommand(&["create", "rescue", "destroy", "list"], args)?;
     let opening = parsed.opening(&OPENING)?;
-    let foreground = parsed.given(&VERBOSE);
+    let serve = |wanted: Result<Wanted, CliError>| {
+        let [path] = parsed.exactly()?;
+        Ok(Command::Serve {
+            path: path.into(),
+            opening,
+            wanted: wanted?,
+            mode: Mode::foreground_if(parsed.given(&VERBOSE)),
+        })
+    };
     match subcommand {
-        "create" => {
-            let [path] = parsed.exactly()?;
-            Ok(Command::Create {
-                path: path.into(),
-                opening,
-                sector_size: parsed.sector_size(&SECTOR_SIZE)?,
-                timeout: parsed.number(&TIMEOUT, 0..=u32::MAX)?.unwrap_or(0),
-                unit: parsed.unit(&UNIT)?,
-                foreground,
-            })
-        }
-        "rescue" => {
-            let [path] = parsed.exactly()?;
-            Ok(Command::Rescue {
-                path: path.into(),
-                opening,
-                unit: parsed.required_unit(&UNIT)?,
-                foreground,
-            })
-        }
+        "create" => serve(new(&parsed)),
+        "rescue" => serve(parsed.required_unit(&UNIT).map(Wanted::Orphan)),
         "destroy" => {
             let unit = parsed.required_unit(&UNIT)?;
             let [] = parsed.exactly()?;
@@ -111,10 +91,19 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
             let [] = parsed.exactly()?;
             Ok(Command::List {
                 unit: parsed.unit(&UNIT)?,
-                long: foreground,
+                long: parsed.given(&VERBOSE),
             })
         }
     }
+}
+
+fn new(parsed: &Parsed) -> Result<Wanted, CliError> {
+    Ok(Wanted::New {
+        sector_size: parsed.sector_size(&SECTOR_SIZE)?,
+        queue_limit: UNLIMITED,
+        timeout: parsed.number(&TIMEOUT, 0..=u32::MAX)?.unwrap_or(0),
+        unit: parsed.unit(&UNIT)?,
+    })
 }
 
 #[cfg(test)]
@@ -130,27 +119,33 @@ mod tests {
     fn create_has_base_s_defaults_and_takes_its_options() {
         assert_eq!(
             parse("create disk.img"),
-            Ok(Command::Create {
+            Ok(Command::Serve {
                 path: "disk.img".into(),
                 opening: Opening::default(),
-                sector_size: None,
-                timeout: 0,
-                unit: None,
-                foreground: false,
+                wanted: Wanted::New {
+                    sector_size: None,
+                    queue_limit: UNLIMITED,
+                    timeout: 0,
+                    unit: None,
+                },
+                mode: Mode::Background,
             })
         );
         assert_eq!(
             parse("create -v -o direct -o wo -s 512 -t 9 -u 4 disk.img"),
-            Ok(Command::Create {
+            Ok(Command::Serve {
                 path: "disk.img".into(),
                 opening: Opening {
                     access: Access::WriteOnly,
                     direct: true,
                 },
-                sector_size: Some(512),
-                timeout: 9,
-                unit: Some(Unit(4)),
-                foreground: true,
+                wanted: Wanted::New {
+                    sector_size: Some(512),
+                    queue_limit: UNLIMITED,
+                    timeout: 9,
+                    unit: Some(Unit(4)),
+                },
+                mode: Mode::Foreground,
             })
         );
     }
@@ -159,14 +154,14 @@ mod tests {
     fn the_others_take_theirs() {
         assert_eq!(
             parse("rescue -o ro -u 3 disk.img"),
-            Ok(Command::Rescue {
+            Ok(Command::Serve {
                 path: "disk.img".into(),
                 opening: Opening {
                     access: Access::ReadOnly,
                     direct: false,
                 },
-                unit: Unit(3),
-                foreground: false,
+                wanted: Wanted::Orphan(Unit(3)),
+                mode: Mode::Background,
             })
         );
         let (unit, force) = (Unit(0), false);
