@@ -1,7 +1,10 @@
 //! ggatec's command line (`spec/ggate-wire-and-cli.md` section 12).
 
 use ggate::cli::{CliError, Flag, MAX_SOCKET_BUFFER, Opening, Parsed, Program};
+use ggate::daemon::Mode;
 use ggate::gate::Unit;
+use ggate::net::TcpOptions;
+use ggate::provider::Wanted;
 use ggate::wire::{DEFAULT_PORT, ExportPath};
 use std::ffi::OsString;
 
@@ -49,29 +52,14 @@ usage: ggatec create [-nv] [-o <ro|wo|rw>] [-p port] [-q queue_size] [-R rcvbuf]
 /// What the user wants.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Command {
-    /// Make a provider and serve it.
-    Create {
-        /// Where the data is.
-        remote: Remote,
-        /// The provider's sector size in bytes; the server's without it.
-        sector_size: Option<u32>,
-        /// How many requests may wait or be outstanding, 0 = unlimited.
-        queue_limit: u32,
-        /// In seconds, 0 = none.
-        timeout: u32,
-        /// The lowest free one without it.
-        unit: Option<Unit>,
-        /// Stay in the foreground.
-        foreground: bool,
-    },
-    /// Serve a provider whose ggatec is gone.
-    Rescue {
+    /// `create` or `rescue`: serve a provider.
+    Import {
         /// Where the data is.
         remote: Remote,
         /// Which provider.
-        unit: Unit,
-        /// Stay in the foreground.
-        foreground: bool,
+        wanted: Wanted,
+        /// Foreground with `-v`.
+        mode: Mode,
     },
     /// End a provider.
     Destroy {
@@ -100,12 +88,8 @@ pub(crate) struct Remote {
     pub(crate) path: ExportPath,
     /// How the server is to open it.
     pub(crate) opening: Opening,
-    /// `TCP_NODELAY`.
-    pub(crate) no_delay: bool,
-    /// `SO_SNDBUF` in bytes; the system's choice without it.
-    pub(crate) send_buffer: Option<usize>,
-    /// `SO_RCVBUF` in bytes; the system's choice without it.
-    pub(crate) receive_buffer: Option<usize>,
+    /// Options of both connections.
+    pub(crate) tcp: TcpOptions,
 }
 
 /// Parses the arguments that follow the program's name.
@@ -134,21 +118,30 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
 }
 
 fn create(parsed: &Parsed) -> Result<Command, CliError> {
-    Ok(Command::Create {
-        remote: remote(parsed)?,
-        sector_size: parsed.sector_size(&SECTOR_SIZE)?,
-        queue_limit: parsed.number(&QUEUE, 0..=u32::MAX)?.unwrap_or(QUEUE_LIMIT),
-        timeout: parsed.number(&TIMEOUT, 0..=u32::MAX)?.unwrap_or(0),
-        unit: parsed.unit(&UNIT)?,
-        foreground: parsed.given(&VERBOSE),
+    import(parsed, |parsed| {
+        Ok(Wanted::New {
+            sector_size: parsed.sector_size(&SECTOR_SIZE)?,
+            queue_limit: parsed.number(&QUEUE, 0..=u32::MAX)?.unwrap_or(QUEUE_LIMIT),
+            timeout: parsed.number(&TIMEOUT, 0..=u32::MAX)?.unwrap_or(0),
+            unit: parsed.unit(&UNIT)?,
+        })
     })
 }
 
 fn rescue(parsed: &Parsed) -> Result<Command, CliError> {
-    Ok(Command::Rescue {
+    import(parsed, |parsed| {
+        Ok(Wanted::Orphan(parsed.required_unit(&UNIT)?))
+    })
+}
+
+fn import(
+    parsed: &Parsed,
+    wanted: impl FnOnce(&Parsed) -> Result<Wanted, CliError>,
+) -> Result<Command, CliError> {
+    Ok(Command::Import {
         remote: remote(parsed)?,
-        unit: parsed.required_unit(&UNIT)?,
-        foreground: parsed.given(&VERBOSE),
+        wanted: wanted(parsed)?,
+        mode: Mode::foreground_if(parsed.given(&VERBOSE)),
     })
 }
 
@@ -166,9 +159,11 @@ fn remote(parsed: &Parsed) -> Result<Remote, CliError> {
         port: parsed.number(&PORT, 1..=u16::MAX)?.unwrap_or(DEFAULT_PORT),
         path,
         opening,
-        no_delay: !parsed.given(&NO_DELAY),
-        send_buffer: parsed.number(&SEND_BUFFER, 1..=MAX_SOCKET_BUFFER)?,
-        receive_buffer: parsed.number(&RECEIVE_BUFFER, 1..=MAX_SOCKET_BUFFER)?,
+        tcp: TcpOptions {
+            no_delay: !parsed.given(&NO_DELAY),
+            send_buffer: parsed.number(&SEND_BUFFER, 1..=MAX_SOCKET_BUFFER)?,
+            receive_buffer: parsed.number(&RECEIVE_BUFFER, 1..=MAX_SOCKET_BUFFER)?,
+        },
     })
 }
 
@@ -185,21 +180,25 @@ mod tests {
     fn create_has_base_s_defaults() {
         assert_eq!(
             parse("create 10.0.0.1 /dev/da0"),
-            Ok(Command::Create {
+            Ok(Command::Import {
                 remote: Remote {
                     host: "10.0.0.1".into(),
                     port: 3080,
                     path: ExportPath::new("/dev/da0").unwrap(),
                     opening: Opening::default(),
-                    no_delay: true,
-                    send_buffer: None,
-                    receive_buffer: None,
+                    tcp: TcpOptions {
+                        no_delay: true,
+                        send_buffer: None,
+                        receive_buffer: None,
+                    },
                 },
-                sector_size: None,
-                queue_limit: 1024,
-                timeout: 0,
-                unit: None,
-                foreground: false,
+                wanted: Wanted::New {
+                    sector_size: None,
+                    queue_limit: 1024,
+                    timeout: 0,
+                    unit: None,
+                },
+                mode: Mode::Background,
             })
         );
     }
@@ -209,7 +208,7 @@ mod tests {
         let line = "create -nv -o RO -o direct -p3081 -q0 -R 1 -S 4194304 -s 4096 -t 30 -u 7 h /p";
         assert_eq!(
             parse(line),
-            Ok(Command::Create {
+            Ok(Command::Import {
                 remote: Remote {
                     host: "h".into(),
                     port: 3081,
@@ -218,15 +217,19 @@ mod tests {
                         access: Access::ReadOnly,
                         direct: true,
                     },
-                    no_delay: false,
-                    send_buffer: Some(4_194_304),
-                    receive_buffer: Some(1),
+                    tcp: TcpOptions {
+                        no_delay: false,
+                        send_buffer: Some(4_194_304),
+                        receive_buffer: Some(1),
+                    },
                 },
-                sector_size: Some(4096),
-                queue_limit: 0,
-                timeout: 30,
-                unit: Some(Unit(7)),
-                foreground: true,
+                wanted: Wanted::New {
+                    sector_size: Some(4096),
+                    queue_limit: 0,
+                    timeout: 30,
+                    unit: Some(Unit(7)),
+                },
+                mode: Mode::Foreground,
             })
         );
     }
@@ -242,7 +245,10 @@ mod tests {
         assert_eq!(parse("LIST -v"), Ok(Command::List { unit, long }));
         assert!(matches!(
             parse("rescue -u 3 h /p"),
-            Ok(Command::Rescue { unit: Unit(3), .. })
+            Ok(Command::Import {
+                wanted: Wanted::Orphan(Unit(3)),
+                ..
+            })
         ));
     }
 

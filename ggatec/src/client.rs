@@ -1,0 +1,102 @@
+//! What the threads of a serving client share.
+//!
+//! `sendtd` takes requests from the gate and sends them, `recvtd` receives the
+//! replies and completes them, `linktd` sets up a new session when one is lost.
+//! Locks are taken in the order [`Client::out`], [`Client::state`]; neither is
+//! held while a request is completed, and `state` never during a system call.
+
+use ggate::buffer::Pool;
+use ggate::gate::handle::Handle;
+use ggate::gate::serve::START_BUFFER;
+use parking_lot::{Condvar, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::durability::Durability;
+use crate::link::Link;
+use crate::send::Out;
+use crate::unanswered::{MAX_BYTES, Unanswered};
+
+/// Memory for payloads, in bytes: what may be unanswered, one request beyond
+/// it, and the buffers of the threads.
+const MEMORY: usize = 48 << 20;
+const _: () = assert!(MEMORY as u64 > MAX_BYTES + 8 * START_BUFFER as u64);
+
+/// How often a thread that waits for room asks whether there still is a gate.
+const GATE_CHECK: Duration = Duration::from_secs(1);
+
+/// A gate, a link to a server, and the requests between them.
+pub(crate) struct Client {
+    pub(crate) gate: Handle,
+    pub(crate) pool: Pool,
+    pub(crate) link: Link,
+    /// The sending side of the session, and frames to be sent together.
+    pub(crate) out: Mutex<Out>,
+    pub(crate) state: Mutex<State>,
+    /// The server's kind does not survive a FLUSH (FreeBSD 12.1).
+    pub(crate) flush_unsupported: AtomicBool,
+    room: Condvar,
+}
+
+/// What becomes of requests.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) unanswered: Unanswered,
+    pub(crate) durability: Durability,
+    waiting_for_room: bool,
+}
+
+impl Client {
+    /// A client without a session; [`crate::link`] brings one.
+    pub(crate) fn new(gate: Handle) -> Self {
+        Self {
+            gate,
+            pool: Pool::new(MEMORY),
+            link: Link::new(),
+            out: Mutex::new(Out::default()),
+            state: Mutex::new(State {
+                unanswered: Unanswered::new(),
+                durability: Durability::default(),
+                waiting_for_room: false,
+            }),
+            flush_unsupported: AtomicBool::new(false),
+            room: Condvar::new(),
+        }
+    }
+
+    /// Waits until one more request may be taken; false when the gate is gone.
+    pub(crate) fn wait_for_room(&self) -> bool {
+        let mut state = self.state.lock();
+        if state.unanswered.has_room() {
+            return true;
+        }
+        drop(state);
+        // What is still to be sent would otherwise wait for its own replies.
+        self.out.lock().flush(self);
+        state = self.state.lock();
+        while !state.unanswered.has_room() {
+            state.waiting_for_room = true;
+            if self.room.wait_for(&mut state, GATE_CHECK).timed_out() {
+                drop(state);
+                if !self.gate.exists() {
+                    return false;
+                }
+                state = self.state.lock();
+            }
+        }
+        true
+    }
+
+    /// Tells the thread that waits for room, if one does.
+    pub(crate) fn made_room(&self, state: &mut State) {
+        if state.waiting_for_room && state.unanswered.has_room() {
+            state.waiting_for_room = false;
+            self.room.notify_all();
+        }
+    }
+
+    /// Whether FLUSHes are answered here because the server dies of them.
+    pub(crate) fn flush_unsupported(&self) -> bool {
+        self.flush_unsupported.load(Ordering::Relaxed)
+    }
+}

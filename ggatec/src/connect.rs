@@ -1,0 +1,182 @@
+//! Setting up a session: two connections with one token.
+
+use ggate::gate::Access;
+use ggate::log;
+use ggate::net::TcpOptions;
+use ggate::range::Geometry;
+use ggate::wire::{
+    Accepted, ClientInitial, Direction, ExportPath, HandshakeError, InstanceId, Token, handshake,
+};
+use socket2::{Domain, SockRef, Socket, Type};
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use crate::options::Remote;
+use crate::receive::SILENCE;
+
+/// For the three-way handshake.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// For each answer in the handshake. Long, because a server may have to wait
+/// for its disks to open, which on one host with ours may take a while.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How to reach a server, and what to ask it for.
+#[derive(Clone, Debug)]
+pub(crate) struct Server {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) path: ExportPath,
+    pub(crate) access: Access,
+    pub(crate) direct: bool,
+    pub(crate) tcp: TcpOptions,
+    /// Names this run of the program to servers that want to know.
+    pub(crate) client: InstanceId,
+}
+
+/// A session that was granted.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// Requests go out here.
+    pub(crate) requests: TcpStream,
+    /// Replies come in here.
+    pub(crate) replies: TcpStream,
+    pub(crate) geometry: Geometry,
+    /// Which run of which server; none with base's.
+    pub(crate) server: Option<InstanceId>,
+}
+
+/// Why there is no session.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    #[error("Cannot resolve {host}: {error}")]
+    Resolve { host: String, error: io::Error },
+    #[error("Cannot connect to {host}:{port}: {error}")]
+    Connect {
+        host: String,
+        port: u16,
+        error: io::Error,
+    },
+    #[error("Cannot connect: {0}")]
+    Handshake(#[from] HandshakeError),
+    #[error("Cannot connect: the server gave its two connections different media")]
+    Torn,
+    #[error(
+        "Refusing the server's medium: it had {} bytes in sectors of {}, now it has {} in sectors of {}",
+        then.media_size, then.sector_size, now.media_size, now.sector_size
+    )]
+    Changed { then: Geometry, now: Geometry },
+}
+
+impl fmt::Display for Server {
+    /// The info text of a gate.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{} {}", self.host, self.port, self.path)
+    }
+}
+
+impl Server {
+    /// What the command line asks for.
+    pub(crate) fn new(remote: Remote, client: InstanceId) -> Self {
+        Self {
+            host: remote.host,
+            port: remote.port,
+            path: remote.path,
+            access: remote.opening.access,
+            direct: remote.opening.direct,
+            tcp: remote.tcp,
+            client,
+        }
+    }
+
+    /// Says so when the system gave smaller buffers than `-S` and `-R` ask for.
+    pub(crate) fn warn_if_clamped(&self, session: &Session) {
+        self.tcp.warn_if_clamped(&SockRef::from(&session.requests));
+    }
+
+    /// Both connections and handshakes, SEND first as base's clients do.
+    pub(crate) fn connect(&self) -> Result<Session, ConnectError> {
+        let token = self.token()?;
+        let (replies, first) = self.connection(token, Direction::Send)?;
+        let (requests, second) = self.connection(token, Direction::Recv)?;
+        if first != second {
+            return Err(ConnectError::Torn);
+        }
+        requests
+            .set_read_timeout(None)
+            .map_err(|e| self.failed(e))?;
+        // Our servers give a sign of life each second; base's are silent.
+        let silence = first.server.map(|_| SILENCE);
+        replies
+            .set_read_timeout(silence)
+            .map_err(|e| self.failed(e))?;
+        Ok(Session {
+            requests,
+            replies,
+            geometry: first.geometry,
+            server: first.server,
+        })
+    }
+
+    fn token(&self) -> Result<Token, ConnectError> {
+        let mut token = [0; 4];
+        getrandom::fill(&mut token).map_err(|e| self.failed(e.into()))?;
+        Ok(Token(u32::from_be_bytes(token)))
+    }
+
+    fn connection(
+        &self,
+        token: Token,
+        direction: Direction,
+    ) -> Result<(TcpStream, Accepted), ConnectError> {
+        let mut stream = self.open()?;
+        let initial = ClientInitial {
+            path: self.path.clone(),
+            access: self.access,
+            direct: self.direct,
+            direction,
+            token,
+        };
+        let accepted = handshake(&mut stream, &initial, Some(self.client))?;
+        Ok((stream, accepted))
+    }
+
+    /// Connects to the first address that answers.
+    fn open(&self) -> Result<TcpStream, ConnectError> {
+        let addresses = (self.host.as_str(), self.port)
+            .to_socket_addrs()
+            .map_err(|error| ConnectError::Resolve {
+                host: self.host.clone(),
+                error,
+            })?;
+        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        for address in addresses {
+            match self.socket(address) {
+                Ok(stream) => {
+                    log::info!("Connected to the server: {}:{}.", self.host, self.port);
+                    return Ok(stream);
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(self.failed(last))
+    }
+
+    fn socket(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        self.tcp.prepare(&socket)?;
+        socket.connect_timeout(&address.into(), CONNECT_TIMEOUT)?;
+        socket.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        Ok(socket.into())
+    }
+
+    fn failed(&self, error: io::Error) -> ConnectError {
+        ConnectError::Connect {
+            host: self.host.clone(),
+            port: self.port,
+            error,
+        }
+    }
+}

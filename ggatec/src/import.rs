@@ -1,0 +1,81 @@
+//! `ggatec create` and `ggatec rescue`: a provider whose requests a server
+//! answers.
+
+use ggate::daemon::{self, Readiness};
+use ggate::gate::role::Role;
+use ggate::gate::serve::{self, Ended};
+use ggate::log;
+use ggate::provider::{ProviderError, Wanted};
+use ggate::wire::InstanceId;
+use nix::errno::Errno;
+use std::io;
+use std::sync::Arc;
+
+use crate::client::Client;
+use crate::connect::{ConnectError, Server, Session};
+use crate::link::{self, Supervisor};
+use crate::options::Remote;
+use crate::receive::{Receiver, Replies};
+
+/// Why nothing is imported, or no longer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ImportError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    #[error("Cannot {0}: {1}")]
+    System(&'static str, #[source] io::Error),
+    #[error("Taking requests failed: {}", .0.desc())]
+    Start(Errno),
+}
+
+fn system(doing: &'static str) -> impl Fn(io::Error) -> ImportError {
+    move |error| ImportError::System(doing, error)
+}
+
+/// Runs until the provider is destroyed.
+pub(crate) fn run(remote: Remote, wanted: Wanted, ready: Readiness) -> Result<(), ImportError> {
+    let ctl = wanted.open()?;
+    let id = InstanceId::random().map_err(system("get random numbers"))?;
+    let server = Server::new(remote, id);
+    // Both handshakes come before CREATE: a taste must find somebody to answer.
+    let session = server.connect()?;
+    server.warn_if_clamped(&session);
+    let gate = wanted.obtain(ctl, session.geometry, server.access, server.to_string())?;
+    serve(&Arc::new(Client::new(gate)), server, session, ready)
+}
+
+/// Starts the threads, leaves the terminal, and serves.
+fn serve(
+    client: &Arc<Client>,
+    server: Server,
+    session: Session,
+    ready: Readiness,
+) -> Result<(), ImportError> {
+    let threads = system("start threads");
+    let medium = session.geometry;
+    let server_id = session.server;
+    client.state.lock().durability.session(server_id, true);
+    link::begin(client, session).map_err(system("use the connection"))?;
+    let role = Arc::new(Role::<Option<Replies>>::new(None));
+    let (holder, standby) = (Arc::clone(client), Arc::clone(client));
+    let second = Arc::clone(&role);
+    daemon::spawn("recvtd", move || role.hold(&mut Receiver::new(&holder))).map_err(&threads)?;
+    daemon::spawn("recvtd", move || {
+        second.stand_by(&mut Receiver::new(&standby));
+    })
+    .map_err(&threads)?;
+    let supervisor = Supervisor::new(Arc::clone(client), server, medium);
+    daemon::spawn("linktd", || supervisor.run()).map_err(&threads)?;
+    ready.detach().map_err(system("leave the terminal"))?;
+    daemon::protect();
+    let ended = serve::serve(&client.gate, &client.pool, client.as_ref(), "sendtd");
+    match ended.map_err(&threads)? {
+        Ended::Destroyed | Ended::Stopped => {
+            log::info!("ggate{} was destroyed.", client.gate.unit);
+            Ok(())
+        }
+        Ended::Failed(errno) => Err(ImportError::Start(errno)),
+    }
+}
