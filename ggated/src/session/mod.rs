@@ -147,7 +147,8 @@ pub(crate) struct Parts {
 impl Session {
     /// A session that does not run yet.
     pub(crate) fn new(parts: Parts) -> Self {
-        let out = Arc::new(Outgoing::new(parts.replies));
+        let heartbeats = parts.client.instance.is_some();
+        let out = Arc::new(Outgoing::new(parts.replies, heartbeats));
         let stats = Arc::<Stats>::default();
         let receiver = Arc::<OnceLock<ThreadId>>::default();
         let completion = Completion {

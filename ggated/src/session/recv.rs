@@ -111,7 +111,7 @@ impl<'a> Receiver<'a> {
     fn accept(&mut self, request: Request) -> Result<(), SessionError> {
         self.accepted += 1;
         let out = &self.session.out;
-        if self.accepted - out.sent() > MAX_UNANSWERED {
+        if out.unanswered(self.accepted) > MAX_UNANSWERED {
             out.send();
             out.wait_for_room(self.accepted, MAX_UNANSWERED);
         }

@@ -24,6 +24,10 @@ use std::time::Duration;
 /// part of the work, and little stack.
 const SLICES: usize = 128;
 
+/// How often a client that knows heartbeats hears of us at least. It gives a
+/// silent server up after four of them.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
 /// Until the next attempt when the system is short of network buffers.
 const SHORTAGE: Duration = Duration::from_millis(10);
 
@@ -56,6 +60,10 @@ pub(super) struct Outgoing {
     batch: Mutex<Batch>,
     /// Replies sent so far; written under the lock of `state`.
     sent: AtomicU64,
+    /// How many of them answer no request.
+    heartbeats: AtomicU64,
+    /// Whether the client knows heartbeats.
+    wants_heartbeats: bool,
     /// Wakes sendtd.
     stalled: Condvar,
     /// Signalled when replies have been sent and the receiver waits for that.
@@ -66,6 +74,8 @@ struct State {
     queue: VecDeque<Frame>,
     sender: Sender,
     receiver_waits: bool,
+    /// Something was sent since sendtd last looked.
+    alive: bool,
     failure: Option<SessionError>,
     closed: bool,
 }
@@ -99,18 +109,21 @@ enum Progress {
 }
 
 impl Outgoing {
-    pub(super) fn new(socket: TcpStream) -> Self {
+    pub(super) fn new(socket: TcpStream, wants_heartbeats: bool) -> Self {
         Self {
             socket,
             state: Mutex::new(State {
                 queue: VecDeque::new(),
                 sender: Sender::Idle,
                 receiver_waits: false,
+                alive: false,
                 failure: None,
                 closed: false,
             }),
             batch: Mutex::default(),
             sent: AtomicU64::new(0),
+            heartbeats: AtomicU64::new(0),
+            wants_heartbeats,
             stalled: Condvar::new(),
             room: Condvar::new(),
         }
@@ -176,6 +189,7 @@ impl Outgoing {
             });
             let sent = (waiting - batch.frames.len()) as u64;
             self.sent.fetch_add(sent, Ordering::Relaxed);
+            state.alive |= sent != 0;
             if state.receiver_waits {
                 self.room.notify_one();
             }
@@ -205,25 +219,41 @@ impl Outgoing {
             if state.sender == Sender::Stalled {
                 self.pump(state, true);
                 state = self.state.lock();
-            } else {
+            } else if !self.wants_heartbeats {
                 self.stalled.wait(&mut state);
+            } else if self.stalled.wait_for(&mut state, HEARTBEAT).timed_out() {
+                state = self.beat(state);
             }
         }
+    }
+
+    /// Gives a sign of life, unless replies have done that lately.
+    fn beat<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let silent = !std::mem::take(&mut state.alive);
+        if silent && state.sender == Sender::Idle && !state.closed {
+            self.heartbeats.fetch_add(1, Ordering::Relaxed);
+            state.queue.push_back(Frame::new(Reply::HEARTBEAT, None));
+            self.send_locked(state);
+            return self.state.lock();
+        }
+        state
     }
 
     /// Waits until no more than `limit` of `accepted` requests are unanswered.
     pub(super) fn wait_for_room(&self, accepted: u64, limit: u64) {
         let mut state = self.state.lock();
-        while !state.closed && accepted - self.sent() > limit {
+        while !state.closed && self.unanswered(accepted) > limit {
             state.receiver_waits = true;
             self.room.wait(&mut state);
         }
         state.receiver_waits = false;
     }
 
-    /// Replies sent so far.
-    pub(super) fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
+    /// How many of `accepted` requests have not been answered. A heartbeat
+    /// that is queued counts, too.
+    pub(super) fn unanswered(&self, accepted: u64) -> u64 {
+        let sent = self.sent.load(Ordering::Relaxed);
+        (accepted + self.heartbeats.load(Ordering::Relaxed)).saturating_sub(sent)
     }
 
     /// Ends sending: drops what is queued, wakes everybody. Returns why sending
@@ -335,7 +365,7 @@ mod tests {
     #[test]
     fn every_byte_arrives_however_the_connection_cuts_them() {
         let (mut client, server) = pair();
-        let out = Arc::new(Outgoing::new(server));
+        let out = Arc::new(Outgoing::new(server, false));
         let pool = Pool::new(64 << 20);
         let lengths: Vec<usize> = (0..400_usize).map(|n| n * n * 7 % 90_000).collect();
         let expected: Vec<usize> = lengths.clone();
@@ -367,7 +397,7 @@ mod tests {
         out.send();
         reader.join().unwrap();
         out.wait_for_room(lengths.len() as u64, 0);
-        assert_eq!(out.sent(), 400);
+        assert_eq!(out.unanswered(400), 0);
         assert!(out.close().is_none());
         sendtd.join().unwrap();
         assert_eq!(pool.used(), 0);
@@ -376,7 +406,7 @@ mod tests {
     #[test]
     fn a_client_that_reads_nothing_holds_up_only_its_sendtd() {
         let (client, server) = pair();
-        let out = Arc::new(Outgoing::new(server));
+        let out = Arc::new(Outgoing::new(server, false));
         let pool = Pool::new(64 << 20);
         let sendtd = {
             let out = Arc::clone(&out);
@@ -386,7 +416,7 @@ mod tests {
             let frame = Frame::new(reply(seq, 65_536), Some(pool.get(65_536)));
             out.queue_and_send(frame);
         }
-        assert!(out.sent() < 400);
+        assert!(out.unanswered(400) > 0);
         assert!(out.close().is_none());
         sendtd.join().unwrap();
         assert_eq!(pool.used(), 0);
@@ -397,10 +427,34 @@ mod tests {
     fn a_broken_connection_is_remembered() {
         let (client, server) = pair();
         drop(client);
-        let out = Outgoing::new(server);
+        let out = Outgoing::new(server, false);
         for seq in 0..1000 {
             out.queue_and_send(Frame::new(reply(seq, 0), None));
         }
         assert!(matches!(out.close(), Some(SessionError::Send(_))));
+    }
+
+    /// Only clients that know heartbeats get them, and they count as no reply.
+    #[test]
+    fn a_silent_second_ends_with_a_heartbeat() {
+        let (mut client, server) = pair();
+        let out = Arc::new(Outgoing::new(server, true));
+        let sendtd = std::thread::spawn({
+            let out = Arc::clone(&out);
+            move || out.run()
+        });
+        let mut header = [0; Reply::SIZE];
+        client
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        client.read_exact(&mut header).unwrap();
+        assert_eq!(Reply::decode(&header), Reply::HEARTBEAT);
+        out.queue_and_send(Frame::new(reply(7, 0), None));
+        client.read_exact(&mut header).unwrap();
+        assert_eq!(Reply::decode(&header), reply(7, 0));
+        out.wait_for_room(1, 0);
+        assert_eq!(out.unanswered(1), 0);
+        out.close();
+        sendtd.join().unwrap();
     }
 }
