@@ -1,0 +1,219 @@
+//! The whole chain: a client of the provider, ggatec, ggated, a file.
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+use nix::sys::signal::Signal;
+use std::fs;
+use std::path::PathBuf;
+use std::thread;
+use testkit::nbd::{self, Client};
+use testkit::process::{Running, Sandbox, free_port, wait_for, wait_for_port};
+
+const SIZE: u64 = 8 << 20;
+
+/// A file, a ggated that exports it, and a place for providers.
+struct Chain {
+    sandbox: Sandbox,
+    image: PathBuf,
+    port: u16,
+    ggated: Option<Running>,
+}
+
+impl Chain {
+    fn new() -> Self {
+        let sandbox = Sandbox::new();
+        let image = sandbox.file("disk.img");
+        fs::File::create(&image).unwrap().set_len(SIZE).unwrap();
+        sandbox.write("exports", format!("127.0.0.1 RW {}\n", image.display()));
+        let mut chain = Self {
+            sandbox,
+            image,
+            port: free_port(),
+            ggated: None,
+        };
+        chain.start_server();
+        chain
+    }
+
+    fn start_server(&mut self) {
+        let port = self.port.to_string();
+        let args = ["-v", "-p", &port, "-F", "pid", "exports"];
+        self.ggated = Some(self.sandbox.spawn("ggated", args));
+        wait_for_port(([127, 0, 0, 1], self.port).into());
+    }
+
+    fn kill_server(&mut self) {
+        let ggated = self.ggated.take().unwrap();
+        ggated.kill9().expect_signal(Signal::SIGKILL);
+    }
+
+    fn ggatec(&self, first: &[&str]) -> Running {
+        let port = self.port.to_string();
+        let mut args = first.to_vec();
+        args.extend(["-p", &port, "127.0.0.1", self.image.to_str().unwrap()]);
+        self.sandbox.spawn("ggatec", args)
+    }
+
+    fn client(&self, provider: &str) -> Client {
+        let socket = self.sandbox.run_dir().join(provider);
+        wait_for("a provider", || Client::connect(&socket).ok())
+    }
+
+    fn list(&self, options: &[&str]) -> String {
+        let args = [&["list"], options].concat();
+        self.sandbox.run("ggatec", args).expect_code(0).stdout
+    }
+}
+
+fn pattern(seed: u8, length: usize) -> Vec<u8> {
+    (0..length).map(|i| (i % 251) as u8 ^ seed).collect()
+}
+
+#[test]
+fn create_prints_the_name_and_what_is_written_reaches_the_file() {
+    let chain = Chain::new();
+    let created = chain.ggatec(&["create"]).finish().expect_code(0);
+    assert_eq!(
+        (created.stdout.as_str(), created.stderr.as_str()),
+        ("ggate0\n", "")
+    );
+    let mut client = chain.client("ggate0");
+    assert_eq!(client.export.size, SIZE);
+    for (offset, length) in [(0, 512), (4096, 4096), (65536, 131_072), (1 << 20, 1 << 20)] {
+        let data = pattern(7, length);
+        assert_eq!(client.write(offset, &data).unwrap(), 0);
+        let length = u32::try_from(length).unwrap();
+        assert_eq!(client.read(offset, length).unwrap(), Ok(data));
+    }
+    assert_eq!(client.call(nbd::FLUSH, 0, 0, 0, &[]).unwrap().error, 0);
+    let file = fs::read(&chain.image).unwrap();
+    assert_eq!(file[1 << 20..2 << 20], pattern(7, 1 << 20));
+}
+
+/// The tests of base, and scripts, rely on silence.
+#[test]
+fn create_with_a_unit_prints_nothing() {
+    let chain = Chain::new();
+    let created = chain.ggatec(&["create", "-u", "5"]).finish().expect_code(0);
+    assert_eq!((created.stdout.as_str(), created.stderr.as_str()), ("", ""));
+    assert_eq!(chain.list(&[]), "ggate5\n");
+}
+
+#[test]
+fn a_failure_reaches_the_terminal_with_status_1() {
+    let chain = Chain::new();
+    let port = chain.port.to_string();
+    let args = ["create", "-p", &port, "127.0.0.1", "/not/exported"];
+    let failed = chain.sandbox.run("ggatec", args).expect_code(1);
+    assert!(
+        failed.stderr.contains("Operation not permitted"),
+        "{failed:?}"
+    );
+    let args = ["create", "-p", "1", "127.0.0.1", "/x"];
+    let failed = chain.sandbox.run("ggatec", args).expect_code(1);
+    assert!(failed.stderr.contains("127.0.0.1:1"), "{failed:?}");
+    assert_eq!(chain.list(&[]), "");
+}
+
+#[test]
+fn list_tells_everything_and_destroy_ends_it() {
+    let chain = Chain::new();
+    let serving = chain.ggatec(&["create", "-v", "-q", "7", "-t", "30", "-s", "4096"]);
+    serving.wait_for_line("ggate0");
+    let long = chain.list(&["-v"]);
+    let expected = [
+        "       NAME: ggate0\n".to_owned(),
+        format!(
+            "       info: 127.0.0.1:{} {}\n",
+            chain.port,
+            chain.image.display()
+        ),
+        "     access: read-write\n    timeout: 30\n".to_owned(),
+        " queue_size: 7\n".to_owned(),
+        "  mediasize: 8388608 (8.0M)\n sectorsize: 4096\n       mode: r0w0e0\n".to_owned(),
+    ];
+    for part in expected {
+        assert!(long.contains(&part), "{part:?} is not in {long:?}");
+    }
+    let client = chain.client("ggate0");
+    let busy = chain
+        .sandbox
+        .run("ggatec", ["destroy", "-u", "0"])
+        .expect_code(1);
+    assert!(busy.stdout.starts_with("error: "), "{busy:?}");
+    client.disconnect().unwrap();
+    wait_for("the last close", || {
+        let ended = chain.sandbox.run("ggatec", ["destroy", "-u", "0"]);
+        (ended.code() == 0).then_some(())
+    });
+    serving.finish().expect_code(0);
+    assert_eq!(chain.list(&[]), "");
+}
+
+#[test]
+fn a_forced_destroy_ends_an_open_provider() {
+    let chain = Chain::new();
+    let serving = chain.ggatec(&["create", "-v"]);
+    let mut client = chain.client("ggate0");
+    chain
+        .sandbox
+        .run("ggatec", ["destroy", "-f", "-u", "0"])
+        .expect_code(0);
+    serving.finish().expect_code(0);
+    assert!(client.read(0, 512).is_err());
+}
+
+/// The server dies again and again under load; the client of the provider
+/// notices nothing but time.
+#[test]
+fn a_killed_server_costs_time_and_nothing_else() {
+    let mut chain = Chain::new();
+    let _serving = chain.ggatec(&["create", "-v"]);
+    let mut client = chain.client("ggate0");
+    let writer = thread::spawn(move || {
+        for round in 0..400_u32 {
+            let data = pattern((round % 256) as u8, 16384);
+            let offset = u64::from(round % 64) * 65536;
+            assert_eq!(client.write(offset, &data).unwrap(), 0, "round {round}");
+            assert_eq!(
+                client.read(offset, 16384).unwrap(),
+                Ok(data),
+                "round {round}"
+            );
+            thread::sleep(std::time::Duration::from_millis(5));
+        }
+    });
+    for _ in 0..3 {
+        thread::sleep(std::time::Duration::from_millis(300));
+        chain.kill_server();
+        chain.start_server();
+    }
+    writer.join().unwrap();
+}
+
+/// ggatec itself dies; `rescue` serves the same provider again.
+#[test]
+fn rescue_takes_over_what_a_dead_client_left() {
+    let chain = Chain::new();
+    let dead = chain.ggatec(&["create", "-v"]);
+    let mut client = chain.client("ggate0");
+    assert_eq!(client.write(0, &pattern(1, 4096)).unwrap(), 0);
+    dead.kill9().expect_signal(Signal::SIGKILL);
+    assert_eq!(chain.list(&[]), "ggate0\n");
+    let rescued = chain.ggatec(&["rescue", "-u", "0"]).finish().expect_code(0);
+    assert_eq!((rescued.stdout.as_str(), rescued.stderr.as_str()), ("", ""));
+    let mut client = chain.client("ggate0");
+    assert_eq!(client.read(0, 4096).unwrap(), Ok(pattern(1, 4096)));
+    chain
+        .sandbox
+        .run("ggatec", ["destroy", "-f", "-u", "0"])
+        .expect_code(0);
+}
+
+#[test]
+fn a_read_only_provider_refuses_writes() {
+    let chain = Chain::new();
+    let _serving = chain.ggatec(&["create", "-v", "-o", "ro"]);
+    let mut client = chain.client("ggate0");
+    assert_ne!(client.write(0, &pattern(1, 512)).unwrap(), 0);
+    assert!(client.read(0, 512).unwrap().is_ok());
+}
