@@ -5,7 +5,8 @@ use ggate::log;
 use ggate::net::TcpOptions;
 use ggate::range::Geometry;
 use ggate::wire::{
-    Accepted, ClientInitial, Direction, ExportPath, HandshakeError, InstanceId, Token, handshake,
+    Accepted, ClientInitial, Direction, ExportPath, HandshakeError, InstanceId, Token,
+    exchange_initial, exchange_versions,
 };
 use socket2::{Domain, SockRef, Socket, Type};
 use std::fmt;
@@ -16,12 +17,13 @@ use std::time::Duration;
 use crate::options::Remote;
 use crate::receive::SILENCE;
 
-/// For the three-way handshake.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the first session may take to be answered by a server that has
+/// others to attend to, as base's have.
+pub(crate) const FIRST_PATIENCE: Duration = Duration::from_secs(30);
 
-/// For each answer in the handshake. Long, because a server may have to wait
-/// for its disks to open, which on one host with ours may take a while.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the server may take to open the medium. Long, because on one host
+/// with our provider the disks may be waiting for a taste.
+const OPEN_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How to reach a server, and what to ask it for.
 #[derive(Clone, Debug)]
@@ -96,11 +98,12 @@ impl Server {
         self.tcp.warn_if_clamped(&SockRef::from(&session.requests));
     }
 
-    /// Both connections and handshakes, SEND first as base's clients do.
-    pub(crate) fn connect(&self) -> Result<Session, ConnectError> {
+    /// Both connections and handshakes, SEND first as base's clients do. Gives
+    /// up when there is no sign of a server for as long as `patience`.
+    pub(crate) fn connect(&self, patience: Duration) -> Result<Session, ConnectError> {
         let token = self.token()?;
-        let (replies, first) = self.connection(token, Direction::Send)?;
-        let (requests, second) = self.connection(token, Direction::Recv)?;
+        let (replies, first) = self.connection(token, Direction::Send, patience)?;
+        let (requests, second) = self.connection(token, Direction::Recv, patience)?;
         if first != second {
             return Err(ConnectError::Torn);
         }
@@ -130,8 +133,9 @@ impl Server {
         &self,
         token: Token,
         direction: Direction,
+        patience: Duration,
     ) -> Result<(TcpStream, Accepted), ConnectError> {
-        let mut stream = self.open()?;
+        let mut stream = self.open(patience)?;
         let initial = ClientInitial {
             path: self.path.clone(),
             access: self.access,
@@ -139,12 +143,17 @@ impl Server {
             direction,
             token,
         };
-        let accepted = handshake(&mut stream, &initial, Some(self.client))?;
+        let extended = exchange_versions(&mut stream, true)?;
+        stream
+            .set_read_timeout(Some(OPEN_PATIENCE))
+            .map_err(|e| self.failed(e))?;
+        let client = extended.then_some(self.client);
+        let accepted = exchange_initial(&mut stream, &initial, client)?;
         Ok((stream, accepted))
     }
 
     /// Connects to the first address that answers.
-    fn open(&self) -> Result<TcpStream, ConnectError> {
+    fn open(&self, patience: Duration) -> Result<TcpStream, ConnectError> {
         let addresses = (self.host.as_str(), self.port)
             .to_socket_addrs()
             .map_err(|error| ConnectError::Resolve {
@@ -153,7 +162,7 @@ impl Server {
             })?;
         let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
         for address in addresses {
-            match self.socket(address) {
+            match self.socket(address, patience) {
                 Ok(stream) => {
                     log::info!("Connected to the server: {}:{}.", self.host, self.port);
                     return Ok(stream);
@@ -164,11 +173,11 @@ impl Server {
         Err(self.failed(last))
     }
 
-    fn socket(&self, address: SocketAddr) -> io::Result<TcpStream> {
+    fn socket(&self, address: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         self.tcp.prepare(&socket)?;
-        socket.connect_timeout(&address.into(), CONNECT_TIMEOUT)?;
-        socket.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        socket.connect_timeout(&address.into(), patience)?;
+        socket.set_read_timeout(Some(patience))?;
         Ok(socket.into())
     }
 

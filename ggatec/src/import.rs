@@ -12,7 +12,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::client::Client;
-use crate::connect::{ConnectError, Server, Session};
+use crate::connect::{ConnectError, FIRST_PATIENCE, Server, Session};
 use crate::link::{self, Supervisor};
 use crate::options::Remote;
 use crate::receive::{Receiver, Replies};
@@ -40,7 +40,7 @@ pub(crate) fn run(remote: Remote, wanted: Wanted, ready: Readiness) -> Result<()
     let id = InstanceId::random().map_err(system("get random numbers"))?;
     let server = Server::new(remote, id);
     // Both handshakes come before CREATE: a taste must find somebody to answer.
-    let session = server.connect()?;
+    let session = server.connect(FIRST_PATIENCE)?;
     server.warn_if_clamped(&session);
     let gate = wanted.obtain(ctl, session.geometry, server.access, server.to_string())?;
     serve(&Arc::new(Client::new(gate)), server, session, ready)

@@ -14,7 +14,7 @@ use parking_lot::{Condvar, Mutex};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use crate::client::Client;
@@ -22,7 +22,8 @@ use crate::connect::{ConnectError, Server, Session};
 use crate::durability::Verdict;
 use crate::receive::Replies;
 
-/// Between attempts, as base waits.
+/// From one attempt to the next, and how long one waits for any sign of a
+/// server: when the network is back, no more than this is lost.
 const RETRY: Duration = Duration::from_secs(2);
 
 /// A server of FreeBSD 12.1 dies of a FLUSH, and the new session dies of the
@@ -148,18 +149,19 @@ impl Supervisor {
             self.client.out.lock().end();
             self.suspect_flush();
             loop {
+                let next = Instant::now() + RETRY;
                 match self.reconnect() {
                     Ok(()) => break,
                     Err(why) => self.complain(&why),
                 }
-                thread::sleep(RETRY);
+                thread::sleep(next.saturating_duration_since(Instant::now()));
             }
         }
     }
 
     /// One attempt.
     fn reconnect(&mut self) -> Result<(), ConnectError> {
-        let session = self.server.connect()?;
+        let session = self.server.connect(RETRY)?;
         self.accept(session.geometry)?;
         let verdict = {
             let mut state = self.client.state.lock();

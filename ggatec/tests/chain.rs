@@ -65,7 +65,11 @@ impl Chain {
 }
 
 fn pattern(seed: u8, length: usize) -> Vec<u8> {
-    (0..length).map(|i| (i % 251) as u8 ^ seed).collect()
+    (0..=250)
+        .cycle()
+        .take(length)
+        .map(|byte: u8| byte ^ seed)
+        .collect()
 }
 
 #[test]
@@ -170,8 +174,8 @@ fn a_killed_server_costs_time_and_nothing_else() {
     let _serving = chain.ggatec(&["create", "-v"]);
     let mut client = chain.client("ggate0");
     let writer = thread::spawn(move || {
-        for round in 0..400_u32 {
-            let data = pattern((round % 256) as u8, 16384);
+        for round in (0..=255).cycle().take(400) {
+            let data = pattern(round, 16384);
             let offset = u64::from(round % 64) * 65536;
             assert_eq!(client.write(offset, &data).unwrap(), 0, "round {round}");
             assert_eq!(

@@ -69,22 +69,14 @@ impl HandshakeError {
     }
 }
 
-/// Asks for a session on a connected stream, which has its time-outs set.
-///
-/// With `client`, our extensions are offered: base servers ignore that. The
-/// caller keeps the answer's [`Accepted::server`] to see restarts.
-pub fn handshake<S: Read + Write>(
+/// The first step on a connected stream, which has its time-outs set. Servers
+/// of ours answer at once; base's may be busy with somebody else. Offers our
+/// extensions, if wanted: base's servers ignore that. Returns whether the
+/// server knows them too.
+pub fn exchange_versions<S: Read + Write>(
     stream: &mut S,
-    initial: &ClientInitial,
-    client: Option<InstanceId>,
-) -> Result<Accepted, HandshakeError> {
-    let extended = exchange_versions(stream, client.is_some())?;
-    let client = client.filter(|_| extended);
-    exchange_initial(stream, initial, client)
-}
-
-/// Returns whether the server knows our extensions too.
-fn exchange_versions<S: Read + Write>(stream: &mut S, offer: bool) -> Result<bool, HandshakeError> {
+    offer: bool,
+) -> Result<bool, HandshakeError> {
     let ours = if offer {
         Version::EXTENDED
     } else {
@@ -105,7 +97,10 @@ fn exchange_versions<S: Read + Write>(stream: &mut S, offer: bool) -> Result<boo
     }
 }
 
-fn exchange_initial<S: Read + Write>(
+/// The second step, in which the server opens the medium, so that its answer
+/// may take long. `client` is said to servers that know our extensions; the
+/// caller keeps the answer's [`Accepted::server`] to see restarts.
+pub fn exchange_initial<S: Read + Write>(
     stream: &mut S,
     initial: &ClientInitial,
     client: Option<InstanceId>,
@@ -188,7 +183,10 @@ mod tests {
             answers: io::Cursor::new(answers.concat()),
             sent: Vec::new(),
         };
-        let result = handshake(&mut script, &initial(), client);
+        let result = exchange_versions(&mut script, client.is_some()).and_then(|extended| {
+            let client = client.filter(|_| extended);
+            exchange_initial(&mut script, &initial(), client)
+        });
         (result, script.sent)
     }
 

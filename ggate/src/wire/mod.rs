@@ -15,7 +15,7 @@ mod client;
 mod handshake;
 mod transfer;
 
-pub use client::{Accepted, HandshakeError, Refusal, Step, handshake};
+pub use client::{Accepted, HandshakeError, Refusal, Step, exchange_initial, exchange_versions};
 pub use handshake::{
     ClientInitial, Direction, ExportPath, Hello, InstanceId, PathError, ServerInitial, Token,
     Version, VersionError,
