@@ -24,9 +24,13 @@ extern crate std;
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("HAST's layouts are those of 64-bit machines (amd64, arm64)");
 
+pub mod bitmap;
+pub mod dirtymap;
 pub mod errno;
+pub mod extent;
 pub mod frame;
 pub mod lzf;
+pub mod metadata;
 pub mod nv;
 pub mod payload;
 pub mod role;
