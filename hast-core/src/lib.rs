@@ -24,17 +24,21 @@ extern crate std;
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("HAST's layouts are those of 64-bit machines (amd64, arm64)");
 
+pub mod activemap;
 pub mod bitmap;
+pub mod decision;
 pub mod dirtymap;
 pub mod errno;
 pub mod extent;
 pub mod frame;
+pub mod keepdirty;
 pub mod lzf;
 pub mod message;
 pub mod metadata;
 pub mod nv;
 pub mod outstanding;
 pub mod payload;
+pub mod rangelock;
 pub mod role;
 pub mod units;
 

@@ -1,0 +1,186 @@
+//! The extents written last, which stay dirty on disk so that writing them
+//! again costs no store of the map. Facts: spec/hast-disk.md section 5.2.
+
+use crate::units::ExtentIndex;
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// Most extents kept dirty, whatever the metadata asks for: more only cost
+/// time after a crash.
+pub const MAX_KEEPDIRTY: u32 = 1 << 20;
+
+/// No such slot.
+const NONE: u32 = u32::MAX;
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    extent: ExtentIndex,
+    /// Towards the most recently written.
+    newer: u32,
+    /// Towards the one to be dropped next.
+    older: u32,
+}
+
+/// A bounded list of extents, most recently written first. Every operation
+/// takes the same time, whatever its length; nothing is allocated after it
+/// was made.
+#[derive(Clone, Debug)]
+pub struct KeepDirty {
+    slots: Vec<Slot>,
+    /// Per extent: its slot.
+    at: Vec<u32>,
+    limit: u32,
+    newest: u32,
+    oldest: u32,
+}
+
+/// What became of the list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Touched {
+    /// The extent was on it.
+    Kept,
+    /// It was put on it.
+    Added,
+    /// It was put on it and took this one's place. With a limit of 0 that is
+    /// the extent itself.
+    Replaced(ExtentIndex),
+}
+
+impl KeepDirty {
+    /// An empty list of at most `limit` of `extents` extents.
+    #[must_use]
+    pub fn new(extents: u64, limit: u32) -> Self {
+        let most = u32::try_from(extents).unwrap_or(NONE - 1);
+        let limit = limit.min(MAX_KEEPDIRTY).min(most);
+        Self {
+            slots: Vec::with_capacity(crate::index(limit.into())),
+            at: vec![NONE; crate::index(extents)],
+            limit,
+            newest: NONE,
+            oldest: NONE,
+        }
+    }
+
+    /// Whether the extent is on the list.
+    #[must_use]
+    pub fn contains(&self, extent: ExtentIndex) -> bool {
+        self.at[crate::index(extent.0)] != NONE
+    }
+
+    /// Makes the extent the most recently written one.
+    pub fn touch(&mut self, extent: ExtentIndex) -> Touched {
+        if self.limit == 0 {
+            return Touched::Replaced(extent);
+        }
+        let slot = self.at[crate::index(extent.0)];
+        if slot != NONE {
+            if slot != self.newest {
+                self.unlink(slot);
+                self.link(slot);
+            }
+            return Touched::Kept;
+        }
+        let (slot, touched) = match u32::try_from(self.slots.len()) {
+            Ok(free) if free < self.limit => {
+                self.slots.push(Slot {
+                    extent,
+                    newer: NONE,
+                    older: NONE,
+                });
+                (free, Touched::Added)
+            }
+            _ => {
+                let slot = self.oldest;
+                self.unlink(slot);
+                let dropped = core::mem::replace(&mut self.slot(slot).extent, extent);
+                self.at[crate::index(dropped.0)] = NONE;
+                (slot, Touched::Replaced(dropped))
+            }
+        };
+        self.at[crate::index(extent.0)] = slot;
+        self.link(slot);
+        touched
+    }
+
+    fn slot(&mut self, slot: u32) -> &mut Slot {
+        &mut self.slots[crate::index(slot.into())]
+    }
+
+    fn link(&mut self, slot: u32) {
+        let second = core::mem::replace(&mut self.newest, slot);
+        *self.newer_end(second) = slot;
+        let slot = self.slot(slot);
+        slot.newer = NONE;
+        slot.older = second;
+    }
+
+    fn unlink(&mut self, slot: u32) {
+        let Slot { newer, older, .. } = *self.slot(slot);
+        *self.newer_end(older) = newer;
+        *self.older_end(newer) = older;
+    }
+
+    /// Where the neighbour on its newer side is kept; the list's own end if
+    /// there is no slot.
+    fn newer_end(&mut self, slot: u32) -> &mut u32 {
+        if slot == NONE {
+            return &mut self.oldest;
+        }
+        &mut self.slot(slot).newer
+    }
+
+    fn older_end(&mut self, slot: u32) -> &mut u32 {
+        if slot == NONE {
+            return &mut self.newest;
+        }
+        &mut self.slot(slot).older
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn nothing_is_kept_without_a_limit() {
+        let mut list = KeepDirty::new(8, 0);
+        let extent = ExtentIndex(3);
+        assert_eq!(list.touch(extent), Touched::Replaced(extent));
+        assert!(!list.contains(extent));
+    }
+
+    #[test]
+    fn the_limit_of_the_metadata_does_not_decide_about_memory() {
+        let list = KeepDirty::new(8, u32::MAX);
+        assert_eq!(list.limit, 8);
+        assert!(list.slots.capacity() <= 8);
+    }
+
+    proptest! {
+        /// The model is the list itself, searched from the front.
+        #[test]
+        fn it_is_a_list_of_the_most_recent(
+            limit in 1u32..6,
+            touches in prop::collection::vec(0u64..10, 0..200),
+        ) {
+            let mut list = KeepDirty::new(10, limit);
+            let mut model: Vec<u64> = Vec::new();
+            for extent in touches {
+                let expected = if let Some(at) = model.iter().position(|e| *e == extent) {
+                    model.remove(at);
+                    Touched::Kept
+                } else if crate::length(model.len()) < u64::from(limit) {
+                    Touched::Added
+                } else {
+                    Touched::Replaced(ExtentIndex(model.pop().unwrap()))
+                };
+                model.insert(0, extent);
+                prop_assert_eq!(list.touch(ExtentIndex(extent)), expected);
+                for e in 0..10 {
+                    prop_assert_eq!(list.contains(ExtentIndex(e)), model.contains(&e));
+                }
+            }
+        }
+    }
+}
