@@ -3,65 +3,17 @@
 
 use nix::sys::signal::Signal;
 use std::fs;
-use std::path::PathBuf;
 use std::thread;
+use testkit::chain::Chain;
 use testkit::nbd::{self, Client};
-use testkit::process::{Running, Sandbox, free_port, wait_for, wait_for_port};
+use testkit::process::wait_for;
 
 const SIZE: u64 = 8 << 20;
 
-/// A file, a ggated that exports it, and a place for providers.
-struct Chain {
-    sandbox: Sandbox,
-    image: PathBuf,
-    port: u16,
-    ggated: Option<Running>,
-}
-
-impl Chain {
-    fn new() -> Self {
-        let sandbox = Sandbox::new();
-        let image = sandbox.file("disk.img");
-        fs::File::create(&image).unwrap().set_len(SIZE).unwrap();
-        sandbox.write("exports", format!("127.0.0.1 RW {}\n", image.display()));
-        let mut chain = Self {
-            sandbox,
-            image,
-            port: free_port(),
-            ggated: None,
-        };
-        chain.start_server();
-        chain
-    }
-
-    fn start_server(&mut self) {
-        let port = self.port.to_string();
-        let args = ["-v", "-p", &port, "-F", "pid", "exports"];
-        self.ggated = Some(self.sandbox.spawn("ggated", args));
-        wait_for_port(([127, 0, 0, 1], self.port).into());
-    }
-
-    fn kill_server(&mut self) {
-        let ggated = self.ggated.take().unwrap();
-        ggated.kill9().expect_signal(Signal::SIGKILL);
-    }
-
-    fn ggatec(&self, first: &[&str]) -> Running {
-        let port = self.port.to_string();
-        let mut args = first.to_vec();
-        args.extend(["-p", &port, "127.0.0.1", self.image.to_str().unwrap()]);
-        self.sandbox.spawn("ggatec", args)
-    }
-
-    fn client(&self, provider: &str) -> Client {
-        let socket = self.sandbox.run_dir().join(provider);
-        wait_for("a provider", || Client::connect(&socket).ok())
-    }
-
-    fn list(&self, options: &[&str]) -> String {
-        let args = [&["list"], options].concat();
-        self.sandbox.run("ggatec", args).expect_code(0).stdout
-    }
+/// A client of the provider.
+fn connect(chain: &Chain) -> Client {
+    let socket = chain.socket("ggate0");
+    wait_for("an answer", || Client::connect(&socket).ok())
 }
 
 fn pattern(seed: u8, length: usize) -> Vec<u8> {
@@ -74,13 +26,13 @@ fn pattern(seed: u8, length: usize) -> Vec<u8> {
 
 #[test]
 fn create_prints_the_name_and_what_is_written_reaches_the_file() {
-    let chain = Chain::new();
+    let chain = Chain::new(SIZE);
     let created = chain.ggatec(&["create"]).finish().expect_code(0);
     assert_eq!(
         (created.stdout.as_str(), created.stderr.as_str()),
         ("ggate0\n", "")
     );
-    let mut client = chain.client("ggate0");
+    let mut client = connect(&chain);
     assert_eq!(client.export.size, SIZE);
     for (offset, length) in [(0, 512), (4096, 4096), (65536, 131_072), (1 << 20, 1 << 20)] {
         let data = pattern(7, length);
@@ -96,7 +48,7 @@ fn create_prints_the_name_and_what_is_written_reaches_the_file() {
 /// The tests of base, and scripts, rely on silence.
 #[test]
 fn create_with_a_unit_prints_nothing() {
-    let chain = Chain::new();
+    let chain = Chain::new(SIZE);
     let created = chain.ggatec(&["create", "-u", "5"]).finish().expect_code(0);
     assert_eq!((created.stdout.as_str(), created.stderr.as_str()), ("", ""));
     assert_eq!(chain.list(&[]), "ggate5\n");
@@ -104,8 +56,8 @@ fn create_with_a_unit_prints_nothing() {
 
 #[test]
 fn a_failure_reaches_the_terminal_with_status_1() {
-    let chain = Chain::new();
-    let port = chain.port.to_string();
+    let chain = Chain::new(SIZE);
+    let port = chain.server.port().to_string();
     let args = ["create", "-p", &port, "127.0.0.1", "/not/exported"];
     let failed = chain.sandbox.run("ggatec", args).expect_code(1);
     assert!(
@@ -120,7 +72,7 @@ fn a_failure_reaches_the_terminal_with_status_1() {
 
 #[test]
 fn list_tells_everything_and_destroy_ends_it() {
-    let chain = Chain::new();
+    let chain = Chain::new(SIZE);
     let serving = chain.ggatec(&["create", "-v", "-q", "7", "-t", "30", "-s", "4096"]);
     serving.wait_for_line("ggate0");
     let long = chain.list(&["-v"]);
@@ -128,7 +80,7 @@ fn list_tells_everything_and_destroy_ends_it() {
         "       NAME: ggate0\n".to_owned(),
         format!(
             "       info: 127.0.0.1:{} {}\n",
-            chain.port,
+            chain.server.port(),
             chain.image.display()
         ),
         "     access: read-write\n    timeout: 30\n".to_owned(),
@@ -138,7 +90,7 @@ fn list_tells_everything_and_destroy_ends_it() {
     for part in expected {
         assert!(long.contains(&part), "{part:?} is not in {long:?}");
     }
-    let client = chain.client("ggate0");
+    let client = connect(&chain);
     let busy = chain
         .sandbox
         .run("ggatec", ["destroy", "-u", "0"])
@@ -155,9 +107,9 @@ fn list_tells_everything_and_destroy_ends_it() {
 
 #[test]
 fn a_forced_destroy_ends_an_open_provider() {
-    let chain = Chain::new();
+    let chain = Chain::new(SIZE);
     let serving = chain.ggatec(&["create", "-v"]);
-    let mut client = chain.client("ggate0");
+    let mut client = connect(&chain);
     chain
         .sandbox
         .run("ggatec", ["destroy", "-f", "-u", "0"])
@@ -170,9 +122,9 @@ fn a_forced_destroy_ends_an_open_provider() {
 /// notices nothing but time.
 #[test]
 fn a_killed_server_costs_time_and_nothing_else() {
-    let mut chain = Chain::new();
+    let mut chain = Chain::new(SIZE);
     let _serving = chain.ggatec(&["create", "-v"]);
-    let mut client = chain.client("ggate0");
+    let mut client = connect(&chain);
     let writer = thread::spawn(move || {
         for round in (0..=255).cycle().take(400) {
             let data = pattern(round, 16384);
@@ -197,15 +149,15 @@ fn a_killed_server_costs_time_and_nothing_else() {
 /// ggatec itself dies; `rescue` serves the same provider again.
 #[test]
 fn rescue_takes_over_what_a_dead_client_left() {
-    let chain = Chain::new();
+    let chain = Chain::new(SIZE);
     let dead = chain.ggatec(&["create", "-v"]);
-    let mut client = chain.client("ggate0");
+    let mut client = connect(&chain);
     assert_eq!(client.write(0, &pattern(1, 4096)).unwrap(), 0);
     dead.kill9().expect_signal(Signal::SIGKILL);
     assert_eq!(chain.list(&[]), "ggate0\n");
     let rescued = chain.ggatec(&["rescue", "-u", "0"]).finish().expect_code(0);
     assert_eq!((rescued.stdout.as_str(), rescued.stderr.as_str()), ("", ""));
-    let mut client = chain.client("ggate0");
+    let mut client = connect(&chain);
     assert_eq!(client.read(0, 4096).unwrap(), Ok(pattern(1, 4096)));
     chain
         .sandbox
@@ -215,9 +167,9 @@ fn rescue_takes_over_what_a_dead_client_left() {
 
 #[test]
 fn a_read_only_provider_refuses_writes() {
-    let chain = Chain::new();
+    let chain = Chain::new(SIZE);
     let _serving = chain.ggatec(&["create", "-v", "-o", "ro"]);
-    let mut client = chain.client("ggate0");
+    let mut client = connect(&chain);
     assert_ne!(client.write(0, &pattern(1, 512)).unwrap(), 0);
     assert!(client.read(0, 512).unwrap().is_ok());
 }

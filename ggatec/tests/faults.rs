@@ -3,13 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 use std::fs;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+use testkit::chain::Chain;
 use testkit::nbd::Client;
-use testkit::process::{Running, Sandbox, free_port, wait_for, wait_for_port};
+use testkit::process::{Running, wait_for};
 use testkit::proxy::{Direction, End, Proxy};
 
 const BLOCK: usize = 16 << 10;
@@ -21,33 +21,20 @@ const RECOVERY: Duration = Duration::from_secs(5);
 /// The chain with a proxy in it, under load.
 struct Faulty {
     proxy: Proxy,
-    image: PathBuf,
     completed: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     load: Option<JoinHandle<Vec<u64>>>,
-    _programs: [Running; 2],
-    _sandbox: Sandbox,
+    _ggatec: Running,
+    chain: Chain,
 }
 
 impl Faulty {
     fn new() -> Self {
-        let sandbox = Sandbox::new();
-        let image = sandbox.file("disk.img");
-        let size = BLOCKS * BLOCK as u64;
-        fs::File::create(&image).unwrap().set_len(size).unwrap();
-        sandbox.write("exports", format!("127.0.0.1 RW {}\n", image.display()));
-        let port = free_port();
-        let server = ["-v", "-p", &port.to_string(), "-F", "pid", "exports"];
-        let exporting = sandbox.spawn("ggated", server);
-        let address = ([127, 0, 0, 1], port).into();
-        wait_for_port(address);
-        let proxy = Proxy::start(address).unwrap();
-        let port = proxy.address().port().to_string();
-        let path = image.to_str().unwrap();
-        let importing = sandbox.spawn("ggatec", ["create", "-v", "-p", &port, "127.0.0.1", path]);
-        importing.wait_for_line("ggate0");
-        let socket = sandbox.run_dir().join("ggate0");
-        let client = wait_for("the provider", || Client::connect(&socket).ok());
+        let chain = Chain::new(BLOCKS * BLOCK as u64);
+        let proxy = Proxy::start(chain.server).unwrap();
+        let ggatec = chain.ggatec_via(proxy.address().port(), &["create", "-v"]);
+        ggatec.wait_for_line("ggate0");
+        let client = Client::connect(&chain.socket("ggate0")).unwrap();
         let (completed, stop) = (Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());
         let load = thread::spawn({
             let (completed, stop) = (Arc::clone(&completed), Arc::clone(&stop));
@@ -55,12 +42,11 @@ impl Faulty {
         });
         Self {
             proxy,
-            image,
             completed,
             stop,
             load: Some(load),
-            _programs: [exporting, importing],
-            _sandbox: sandbox,
+            _ggatec: ggatec,
+            chain,
         }
     }
 
@@ -79,7 +65,7 @@ impl Faulty {
     fn verify(mut self) {
         self.stop.store(true, Ordering::SeqCst);
         let written = self.load.take().unwrap().join().unwrap();
-        let file = fs::read(&self.image).unwrap();
+        let file = fs::read(&self.chain.image).unwrap();
         for (block, (content, stamp)) in file.chunks(BLOCK).zip(written).enumerate() {
             assert_eq!(content, stamped(stamp), "block {block}");
         }

@@ -4,6 +4,7 @@
 #![allow(clippy::must_use_candidate, clippy::return_self_not_must_use)]
 
 pub mod cases;
+pub mod chain;
 pub mod nbd;
 pub mod process;
 pub mod proxy;

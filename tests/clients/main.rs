@@ -1,6 +1,11 @@
 //! Whole programs with other people's clients, a module per client.
 //! `make test-clients` installs the clients and builds the programs first.
 
+mod fio;
+mod libnbd;
+mod provider;
+mod qemu;
+
 use std::process::{Command, Stdio};
 
 /// The clients, each with an argument that makes it say that it is there.
