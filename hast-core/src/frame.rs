@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | 0 | 1 | protocol version of the sender |
 //! | 1 | 4 | length of the entries, u32le |
-//! | 5 | | entries ([`nv`](crate::nv)), then the payload, if there is one |
+//! | 5 | | entries ([`nv`]), then the payload, if there is one |
 //!
 //! Whether a payload follows only the message itself tells, so whoever
 //! understands it says so with [`Decoder::expect_payload`].

@@ -4,7 +4,7 @@
 //! | cmd | name | entries | payload |
 //! |---|---|---|---|
 //! | 1 | READ | `seq`, `offset`, `length` | |
-//! | 2 | WRITE | the same, [`memsync`], payload entries | data |
+//! | 2 | WRITE | the same, `memsync` (optional), payload entries | data |
 //! | 3 | DELETE | `seq`, `offset`, `length` | |
 //! | 4 | FLUSH | `seq`, `offset` and `length` 0 | |
 //! | 5 | KEEPALIVE | | |
