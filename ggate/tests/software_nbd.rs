@@ -640,6 +640,31 @@ fn cancel_hands_reads_out_again_and_disconnects_writers() {
     assert_eq!(reader.reply().unwrap().data, [6; 512]);
 }
 
+/// A client dies with a write outstanding, comes again, repeats it and writes
+/// something newer. Were the new connection served at once, the first write
+/// could be executed last.
+#[test]
+fn who_comes_again_waits_for_the_requests_it_left_behind() {
+    let bench = Bench::new(&plan());
+    let mut client = bench.client();
+    client.send(WRITE, 0, 0, 512, &[1; 512]).unwrap();
+    let left_behind = bench.start();
+    drop(client);
+    let mut again = bench.client();
+    again.send(WRITE, 0, 0, 512, &[2; 512]).unwrap();
+    thread::scope(|scope| {
+        let next = scope.spawn(|| bench.start());
+        // Not a wait for something to happen: nothing must.
+        thread::sleep(Duration::from_millis(100));
+        assert!(!next.is_finished());
+        let config = bench.gates.list().unwrap()[0].config.clone().unwrap();
+        assert_eq!(config.queue_count, 1);
+        bench.done(&left_behind, Outcome::Done);
+        bench.done(&next.join().unwrap(), Outcome::Done);
+    });
+    assert_eq!(again.reply().unwrap().error, 0);
+}
+
 #[test]
 fn requests_that_nobody_takes_fail_after_their_time() {
     let bench = Bench::new(&Create {

@@ -58,6 +58,7 @@ pub(crate) struct Conn {
     read_bytes: AtomicUsize,
     parked: AtomicBool,
     dead: AtomicBool,
+    departed: AtomicBool,
 }
 
 impl Conn {
@@ -76,6 +77,7 @@ impl Conn {
             read_bytes: AtomicUsize::new(0),
             parked: AtomicBool::new(false),
             dead: AtomicBool::new(false),
+            departed: AtomicBool::new(false),
         }
     }
 
@@ -224,6 +226,16 @@ impl Conn {
         self.dead.store(true, SeqCst);
         // Fails only when the client has closed already.
         let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
+    /// The queues know that the client has gone; changed under their lock.
+    pub(crate) fn depart(&self) {
+        self.departed.store(true, SeqCst);
+    }
+
+    /// Whether [`Self::depart`] was called.
+    pub(crate) fn has_departed(&self) -> bool {
+        self.departed.load(SeqCst)
     }
 
     /// Whether the connection has ended.

@@ -51,6 +51,7 @@ pub(super) struct Gate {
     /// Copies of what is in the queues, to be looked at without the lock.
     waiting: AtomicUsize,
     count: AtomicUsize,
+    orphans: AtomicUsize,
     ended: AtomicBool,
     /// Another request is complete in some input buffer.
     more: AtomicBool,
@@ -104,6 +105,7 @@ impl Gate {
             queues: Mutex::default(),
             waiting: AtomicUsize::new(0),
             count: AtomicUsize::new(0),
+            orphans: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
             more: AtomicBool::new(false),
             reader: Mutex::default(),
@@ -152,6 +154,7 @@ impl Gate {
         let result = work(&mut queues);
         self.waiting.store(queues.waiting(), Release);
         self.count.store(queues.len(), Release);
+        self.orphans.store(queues.orphans(), Release);
         self.ended.store(queues.ended(), Release);
         result
     }
@@ -182,7 +185,7 @@ impl Gate {
             if let Some(started) = self.take_waiting(payload) {
                 return Ok(started);
             }
-            reader.adopt(&mut self.arrivals.lock());
+            self.admit(&mut reader);
             reader.look_around(self);
             if let Some(started) = reader.take(self, Some(payload)) {
                 let more = self.has_room() && reader.has_more();
@@ -193,6 +196,24 @@ impl Gate {
             if !self.urgent() && self.waker.may_sleep() {
                 reader.sleep(self)?;
             }
+        }
+    }
+
+    /// Lets new clients in. Not while requests of clients that have gone are
+    /// outstanding: whoever comes again and repeats a write, and then writes
+    /// something newer, must not be overtaken by the first one. In the kernel,
+    /// the last close waits in the same way.
+    fn admit(&self, reader: &mut Reader) {
+        let mut arrivals = self.arrivals.lock();
+        if arrivals.is_empty() {
+            return;
+        }
+        // Who came may be one of those who went, before anybody noticed.
+        for conn in self.conns.lock().iter().filter(|conn| conn.is_closed()) {
+            self.drop_client(conn);
+        }
+        if self.orphans.load(Acquire) == 0 {
+            reader.adopt(&mut arrivals);
         }
     }
 
@@ -238,21 +259,26 @@ impl Gate {
 
     /// DONE.
     pub(super) fn done(&self, request: &Request, outcome: Outcome<'_>) {
-        let full = !self.has_room();
+        let blocked = self.is_blocked();
         let Some(queued) = self.queues(|queues| queues.finish(request.seq)) else {
             return;
         };
         if let Outcome::Error(Errno::EAGAIN) = outcome {
             if let Some(conn) = self.queues(|queues| queues.give_back(queued)) {
-                conn.kill();
+                self.drop_client(&conn);
             }
             self.waker.wake();
             return;
         }
         self.complete(queued, outcome);
-        if full {
+        if blocked {
             self.waker.wake();
         }
+    }
+
+    /// Whether START may be waiting for a request to be done.
+    fn is_blocked(&self) -> bool {
+        self.orphans.load(Acquire) > 0 || !self.has_room()
     }
 
     fn complete(&self, queued: Queued, outcome: Outcome<'_>) {
@@ -301,7 +327,7 @@ impl Gate {
         fua: bool,
         error: Option<NbdError>,
     ) {
-        if error.is_some() || !fua {
+        if error.is_some() || !fua || conn.is_dead() {
             return self.reply(conn, cookie, Command::Flush, error);
         }
         let flush = Origin::Client(Client {
@@ -371,9 +397,19 @@ impl Gate {
 
     /// CANCEL.
     pub(super) fn cancel(&self, which: Cancel) {
+        let blocked = self.is_blocked();
         for conn in self.queues(|queues| queues.cancel(which)) {
-            conn.kill();
+            self.drop_client(&conn);
         }
+        // The requests wake nobody, but clients that had to wait may come in.
+        if blocked {
+            self.waker.wake();
+        }
+    }
+
+    fn drop_client(&self, conn: &Arc<Conn>) {
+        conn.kill();
+        self.queues(|queues| queues.depart(conn));
     }
 
     /// A client has finished the handshake.
@@ -388,13 +424,12 @@ impl Gate {
         self.waker.wake();
     }
 
-    /// The reader is done with a connection. When the client is gone for good
-    /// its requests are forgotten; after a mere end of its input, outstanding
-    /// ones are still answered.
+    /// The reader is done with a connection. After a mere end of its input,
+    /// outstanding requests are still answered.
     pub(super) fn depart(&self, conn: &Arc<Conn>) {
         self.conns.lock().retain(|other| !Arc::ptr_eq(other, conn));
         if conn.is_dead() || conn.is_closed() {
-            self.queues(|queues| queues.forget(conn));
+            self.queues(|queues| queues.depart(conn));
         }
     }
 
@@ -489,7 +524,7 @@ impl Gate {
         let Some(mut reader) = self.reader.try_lock() else {
             return;
         };
-        reader.adopt(&mut self.arrivals.lock());
+        self.admit(&mut reader);
         reader.fill(self);
         // Everything that can be taken goes to the waiting queue.
         reader.take(self, None);
@@ -497,12 +532,12 @@ impl Gate {
 
     /// The timeout rule: EIO for whatever is 5 seconds old.
     pub(super) fn expire(&self, now: Instant) {
-        let full = !self.has_room();
+        let blocked = self.is_blocked();
         let expired = self.queues(|queues| queues.expire(now));
         for queued in expired {
             self.complete(queued, Outcome::Error(Errno::EIO));
         }
-        if full {
+        if blocked {
             self.waker.wake();
         }
     }

@@ -117,6 +117,8 @@ pub(super) struct Queues {
     outstanding: HashMap<Seq, Queued>,
     last: u64,
     ended: bool,
+    /// Outstanding requests whose clients have gone.
+    orphans: usize,
 }
 
 impl Queues {
@@ -131,6 +133,11 @@ impl Queues {
 
     pub(super) fn ended(&self) -> bool {
         self.ended
+    }
+
+    /// Outstanding requests whose clients have gone.
+    pub(super) fn orphans(&self) -> usize {
+        self.orphans
     }
 
     /// How many requests there have been.
@@ -217,17 +224,24 @@ impl Queues {
 
     /// DONE takes the request out; `None` when it is not outstanding.
     pub(super) fn finish(&mut self, seq: Seq) -> Option<Queued> {
-        self.outstanding.remove(&seq)
+        let queued = self.outstanding.remove(&seq)?;
+        if queued.conn().is_some_and(|conn| conn.has_departed()) {
+            self.orphans -= 1;
+        }
+        Some(queued)
     }
 
-    /// Puts an outstanding request to the front of the waiting queue. When its
-    /// data is gone it cannot be handed out again: its client is returned, to
-    /// be disconnected, and all the client's requests are forgotten.
+    /// Puts a request to the front of the waiting queue. When its data is gone
+    /// it cannot be handed out again: its client is returned, to be
+    /// disconnected. When its client has gone it is forgotten.
     pub(super) fn give_back(&mut self, queued: Queued) -> Option<Arc<Conn>> {
-        if let (Payload::Gone, Some(conn)) = (&queued.payload, queued.conn()) {
-            let conn = conn.clone();
-            self.forget(&conn);
-            return Some(conn);
+        if let Some(conn) = queued.conn() {
+            if conn.has_departed() {
+                return None;
+            }
+            if let Payload::Gone = queued.payload {
+                return Some(conn.clone());
+            }
         }
         self.waiting.push_front(queued);
         None
@@ -235,33 +249,24 @@ impl Queues {
 
     /// CANCEL. The clients that must be disconnected, see [`Self::give_back`].
     pub(super) fn cancel(&mut self, which: Cancel) -> Vec<Arc<Conn>> {
-        let mut back: Vec<Queued> = match which {
-            Cancel::All => self.outstanding.drain().map(|(_, queued)| queued).collect(),
-            Cancel::One(seq) => self.outstanding.remove(&seq).into_iter().collect(),
+        let mut seqs: Vec<Seq> = match which {
+            Cancel::All => self.outstanding.keys().copied().collect(),
+            Cancel::One(seq) => vec![seq],
         };
-        back.sort_unstable_by_key(|queued| queued.request.seq);
-        let lost: Vec<Arc<Conn>> = back
-            .iter()
-            .filter(|queued| matches!(queued.payload, Payload::Gone))
-            .filter_map(|queued| queued.conn().cloned())
-            .collect();
-        for queued in back.into_iter().rev() {
-            self.waiting.push_front(queued);
-        }
-        for conn in &lost {
-            self.forget(conn);
-        }
-        lost
+        // The last becomes first in front of the others.
+        seqs.sort_unstable_by(|a, b| b.cmp(a));
+        let back: Vec<Queued> = seqs.iter().filter_map(|seq| self.finish(*seq)).collect();
+        back.into_iter()
+            .filter_map(|queued| self.give_back(queued))
+            .collect()
     }
 
     /// Takes out what is too old.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<Queued> {
         let old = |queued: &Queued| now.saturating_duration_since(queued.born) >= EXPIRY_AGE;
-        let mut expired: Vec<Queued> = self
-            .outstanding
-            .extract_if(|_, queued| old(queued))
-            .map(|(_, queued)| queued)
-            .collect();
+        let outstanding = self.outstanding.values().filter(|queued| old(queued));
+        let seqs: Vec<Seq> = outstanding.map(|queued| queued.request.seq).collect();
+        let mut expired: Vec<Queued> = seqs.iter().filter_map(|seq| self.finish(*seq)).collect();
         for queued in std::mem::take(&mut self.waiting) {
             if old(&queued) {
                 expired.push(queued);
@@ -279,14 +284,20 @@ impl Queues {
         self.ended = true;
         let mut all: Vec<Queued> = self.waiting.drain(..).collect();
         all.extend(self.outstanding.drain().map(|(_, queued)| queued));
+        self.orphans = 0;
         all.sort_unstable_by_key(|queued| queued.request.seq);
         all
     }
 
-    /// A client has gone; nobody waits for its requests.
-    pub(super) fn forget(&mut self, conn: &Arc<Conn>) {
+    /// A client has gone. What waits is dropped; what is outstanding counts
+    /// until it is done, but nobody is told.
+    pub(super) fn depart(&mut self, conn: &Arc<Conn>) {
+        if conn.has_departed() {
+            return;
+        }
         self.waiting.retain(|queued| !queued.belongs_to(conn));
-        self.outstanding
-            .retain(|_, queued| !queued.belongs_to(conn));
+        let outstanding = self.outstanding.values();
+        self.orphans += outstanding.filter(|queued| queued.belongs_to(conn)).count();
+        conn.depart();
     }
 }

@@ -230,6 +230,9 @@ impl Stream {
         if self.closed || self.starved || self.collecting.is_some() {
             return false;
         }
+        if self.zeroes.is_some() {
+            return !self.lane.conn.is_congested(0);
+        }
         let Peek::Request(header) = self.lane.peek() else {
             return false;
         };
