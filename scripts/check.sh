@@ -17,3 +17,13 @@ cargo clippy --locked $generator --target-dir target/bindgen -- -D warnings
 for script in scripts/*.sh ggate-sys/*.sh; do
 	sh -n "$script"
 done
+
+# A document that names a test names one that exists.
+sed -n '/one by one/,$p' docs/differences.md | grep -o '`[a-z0-9_:]*_[a-z0-9_:]*`' | tr -d '`' |
+while read -r name; do
+	grep -rqs --include='*.rs' -e "fn ${name##*::}\b" ggate ggatec ggated ggatel tests ||
+	    case $name in
+	    *::tests | wire_*) ;;
+	    *) echo "docs/differences.md: there is no test $name" >&2; exit 1 ;;
+	    esac
+done

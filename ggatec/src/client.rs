@@ -8,11 +8,12 @@
 use ggate::buffer::Pool;
 use ggate::gate::handle::Handle;
 use ggate::gate::serve::START_BUFFER;
+use ggate::wire::InstanceId;
 use parking_lot::{Condvar, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::durability::Durability;
+use crate::durability::{Durability, Verdict};
 use crate::link::Link;
 use crate::send::Out;
 use crate::unanswered::{MAX_BYTES, Unanswered};
@@ -43,6 +44,10 @@ pub(crate) struct Client {
 pub(crate) struct State {
     pub(crate) unanswered: Unanswered,
     pub(crate) durability: Durability,
+    /// The session whose replies count; sessions are numbered from 1. What is
+    /// still to be read of an older one is not believed any more: its requests
+    /// are sent again, perhaps to a server that has forgotten them.
+    pub(crate) session: u64,
     waiting_for_room: bool,
 }
 
@@ -57,11 +62,20 @@ impl Client {
             state: Mutex::new(State {
                 unanswered: Unanswered::new(),
                 durability: Durability::default(),
+                session: 0,
                 waiting_for_room: false,
             }),
             flush_unsupported: AtomicBool::new(false),
             room: Condvar::new(),
         }
+    }
+
+    /// A session with this server begins; its number, and what it means for
+    /// the writes before it.
+    pub(crate) fn next_session(&self, server: Option<InstanceId>) -> (u64, Verdict) {
+        let mut state = self.state.lock();
+        state.session += 1;
+        (state.session, state.durability.session(server))
     }
 
     /// Waits until one more request may be taken; false when the gate is gone.

@@ -39,9 +39,9 @@ pub(crate) struct Covers(u64);
 
 impl Durability {
     /// A session with this server begins.
-    pub(crate) fn session(&mut self, server: Option<InstanceId>, first: bool) -> Verdict {
+    pub(crate) fn session(&mut self, server: Option<InstanceId>) -> Verdict {
         let before = std::mem::replace(&mut self.server, server);
-        if first || self.acknowledged == self.flushed {
+        if self.acknowledged == self.flushed {
             return Verdict::Safe;
         }
         match (before, server) {
@@ -94,7 +94,7 @@ mod tests {
 
     fn after_a_write(server: Option<InstanceId>) -> Durability {
         let mut d = Durability::default();
-        d.session(server, true);
+        d.session(server);
         d.acknowledged();
         d
     }
@@ -102,16 +102,16 @@ mod tests {
     #[test]
     fn a_restarted_server_fails_one_flush_and_only_one() {
         let mut d = after_a_write(ONE);
-        assert_eq!(d.session(TWO, false), Verdict::Lost);
+        assert_eq!(d.session(TWO), Verdict::Lost);
         assert!(d.report_loss());
         assert!(!d.report_loss());
-        assert_eq!(d.session(ONE, false), Verdict::Safe);
+        assert_eq!(d.session(ONE), Verdict::Safe);
     }
 
     #[test]
     fn the_same_server_again_is_no_loss() {
         let mut d = after_a_write(ONE);
-        assert_eq!(d.session(ONE, false), Verdict::Safe);
+        assert_eq!(d.session(ONE), Verdict::Safe);
         assert!(!d.report_loss());
     }
 
@@ -121,18 +121,18 @@ mod tests {
         let covers = d.flush_sent();
         d.acknowledged();
         d.flushed(covers);
-        assert_eq!(d.session(TWO, false), Verdict::Lost);
+        assert_eq!(d.session(TWO), Verdict::Lost);
         let mut d = after_a_write(ONE);
         let covers = d.flush_sent();
         d.flushed(covers);
-        assert_eq!(d.session(TWO, false), Verdict::Safe);
+        assert_eq!(d.session(TWO), Verdict::Safe);
     }
 
     #[test]
     fn a_server_of_base_leaves_it_open() {
         let mut d = after_a_write(None);
-        assert_eq!(d.session(None, false), Verdict::Unknown);
-        assert_eq!(d.session(TWO, false), Verdict::Unknown);
+        assert_eq!(d.session(None), Verdict::Unknown);
+        assert_eq!(d.session(TWO), Verdict::Unknown);
         assert!(!d.report_loss());
     }
 }

@@ -55,9 +55,8 @@ fn serve(
 ) -> Result<(), ImportError> {
     let threads = system("start threads");
     let medium = session.geometry;
-    let server_id = session.server;
-    client.state.lock().durability.session(server_id, true);
-    link::begin(client, session).map_err(system("use the connection"))?;
+    let (number, _) = client.next_session(session.server);
+    link::begin(client, number, session).map_err(system("use the connection"))?;
     let role = Arc::new(Role::<Option<Replies>>::new(None));
     let (holder, standby) = (Arc::clone(client), Arc::clone(client));
     let second = Arc::clone(&role);

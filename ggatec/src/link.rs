@@ -40,7 +40,7 @@ pub(crate) struct Link {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Sessions so far; the number of the current one.
+    /// The number of the session that is or was.
     session: u64,
     up: bool,
     streams: Option<[TcpStream; 2]>,
@@ -103,14 +103,13 @@ impl Link {
 
 /// Makes `session` the client's: replies are received from now on, and what is
 /// unanswered is sent again.
-pub(crate) fn begin(client: &Client, session: Session) -> io::Result<()> {
+pub(crate) fn begin(client: &Client, number: u64, session: Session) -> io::Result<()> {
     let Session {
         requests, replies, ..
     } = session;
     let streams = [requests.try_clone()?, replies.try_clone()?];
     let mut state = client.link.state.lock();
-    state.session += 1;
-    let number = state.session;
+    state.session = number;
     state.up = true;
     state.streams = Some(streams);
     state.replies = Some(Replies::new(number, replies));
@@ -163,14 +162,11 @@ impl Supervisor {
     fn reconnect(&mut self) -> Result<(), ConnectError> {
         let session = self.server.connect(RETRY)?;
         self.accept(session.geometry)?;
-        let verdict = {
-            let mut state = self.client.state.lock();
-            state.durability.session(session.server, false)
-        };
+        let (number, verdict) = self.client.next_session(session.server);
         self.last_complaint = None;
         log::info!("Connected to the server again.");
         self.judge(verdict);
-        begin(&self.client, session)
+        begin(&self.client, number, session)
             .map_err(|e| ConnectError::Handshake(HandshakeError::Io(ggate::wire::Step::Initial, e)))
     }
 

@@ -42,6 +42,8 @@ enum Lost {
     Io(#[from] io::Error),
     #[error("no sign of life from the server for {} s", SILENCE.as_secs())]
     Silent,
+    #[error("there is a newer session")]
+    Superseded,
     #[error("the server answered request {}, which it was not asked", .0.0)]
     NeverAsked(Seq),
     #[error("the server's reply to request {} does not match it", .0.0)]
@@ -74,7 +76,7 @@ impl<'a> Receiver<'a> {
             if reply == Reply::HEARTBEAT {
                 continue;
             }
-            let request = self.expected(&reply)?;
+            let request = self.expected(replies.session, &reply)?;
             let length = usize::try_from(reply.payload_len()).expect("64-bit systems");
             if length > 0 {
                 if self.data.len() < length {
@@ -82,7 +84,7 @@ impl<'a> Receiver<'a> {
                 }
                 replies.payload(&mut self.data[..length])?;
             }
-            self.account(request, reply.error);
+            self.account(replies.session, request, reply.error)?;
             return Ok(Answered {
                 request,
                 error: reply.error,
@@ -92,9 +94,12 @@ impl<'a> Receiver<'a> {
 
     /// The request that a reply claims to answer. It stays in the table until
     /// the whole reply is here.
-    fn expected(&self, reply: &Reply) -> Result<Request, Lost> {
+    fn expected(&self, session: u64, reply: &Reply) -> Result<Request, Lost> {
         let seq = reply.request.seq;
         let state = self.client.state.lock();
+        if state.session != session {
+            return Err(Lost::Superseded);
+        }
         let entry = state.unanswered.get(seq).ok_or(Lost::NeverAsked(seq))?;
         if on_wire(&entry.request) == Some(reply.request) {
             Ok(entry.request)
@@ -103,8 +108,17 @@ impl<'a> Receiver<'a> {
         }
     }
 
-    fn account(&self, request: Request, error: Option<WireErrno>) {
+    /// The whole reply is here: the request leaves the table.
+    fn account(
+        &self,
+        session: u64,
+        request: Request,
+        error: Option<WireErrno>,
+    ) -> Result<(), Lost> {
         let mut state = self.client.state.lock();
+        if state.session != session {
+            return Err(Lost::Superseded);
+        }
         let entry = state.unanswered.remove(request.seq);
         if error.is_none() {
             match (request.command, entry) {
@@ -117,6 +131,7 @@ impl<'a> Receiver<'a> {
             }
         }
         self.client.made_room(&mut state);
+        Ok(())
     }
 }
 
