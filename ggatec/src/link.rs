@@ -101,8 +101,8 @@ impl Link {
     }
 }
 
-/// Makes `session` the client's: replies are received from now on, and what is
-/// unanswered is sent again.
+/// Makes `session` the client's, under its number: replies are received from
+/// now on, and what is unanswered is sent again.
 pub(crate) fn begin(client: &Client, number: u64, session: Session) -> io::Result<()> {
     let Session {
         requests, replies, ..

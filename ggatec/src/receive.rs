@@ -1,9 +1,7 @@
 //! `recvtd`: from the server to the gate.
 
-use ggate::buffer::Buf;
 use ggate::errno::WireErrno;
 use ggate::gate::role::Actor;
-use ggate::gate::serve::START_BUFFER;
 use ggate::gate::{Command, Outcome, Request, Seq};
 use ggate::wire::Reply;
 use std::io::{self, Read};
@@ -17,6 +15,10 @@ use crate::send::on_wire;
 /// How much is asked of the socket at once, in bytes: many replies to small
 /// requests in one system call.
 const INPUT: usize = 256 * 1024;
+
+/// Memory for the data of one READ that is kept, in bytes: the largest that
+/// FreeBSD's kernels ask for by default.
+const KEPT_DATA: usize = 1 << 20;
 
 /// Our servers send an empty reply to request 0 each second in which they had
 /// nothing else to send, however busy their disks are. After so much silence
@@ -59,14 +61,17 @@ pub(crate) struct Answered {
 /// One of the two threads that can read replies.
 pub(crate) struct Receiver<'a> {
     client: &'a Client,
-    /// The data of the READ that is being completed.
-    data: Buf,
+    /// The data of the READ that is being completed. Not of the client's pool:
+    /// writes that wait for their replies may hold all of that.
+    data: Vec<u8>,
 }
 
 impl<'a> Receiver<'a> {
     pub(crate) fn new(client: &'a Client) -> Self {
-        let data = client.pool.get(START_BUFFER);
-        Self { client, data }
+        Self {
+            client,
+            data: vec![0; KEPT_DATA],
+        }
     }
 
     /// Reads one reply and takes its request out of the table.
@@ -80,7 +85,7 @@ impl<'a> Receiver<'a> {
             let length = usize::try_from(reply.payload_len()).expect("64-bit systems");
             if length > 0 {
                 if self.data.len() < length {
-                    self.data = self.client.pool.get(length);
+                    self.data.resize(length, 0);
                 }
                 replies.payload(&mut self.data[..length])?;
             }
@@ -162,9 +167,8 @@ impl Actor<Option<Replies>> for Receiver<'_> {
             Outcome::Done
         };
         self.client.gate.done(&request, outcome);
-        if self.data.len() > START_BUFFER {
-            self.data = self.client.pool.get(START_BUFFER);
-        }
+        self.data.truncate(KEPT_DATA);
+        self.data.shrink_to(KEPT_DATA);
     }
 }
 

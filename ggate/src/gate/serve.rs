@@ -54,15 +54,6 @@ impl Payload<'_> {
         &self.buffer[..self.length]
     }
 
-    /// The whole START buffer, for who answers a READ at once from it. Its
-    /// length is that of the request at least.
-    pub fn scratch(&mut self, length: usize) -> &mut [u8] {
-        if self.buffer.len() < length {
-            *self.buffer = self.pool.get(length);
-        }
-        &mut self.buffer[..length]
-    }
-
     /// The bytes in a buffer of their own, to be kept until completion.
     #[must_use]
     pub fn detach(self) -> Buf {
