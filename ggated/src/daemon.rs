@@ -42,9 +42,6 @@ fn serve(options: &Options, ready: Readiness) -> ExitCode {
         Ok(listeners) => listeners,
         Err(error) => return log::fatal(format_args!("bind(): {}.", reason(&error))),
     };
-    if let Some(Ok(address)) = listeners.first().map(std::net::TcpListener::local_addr) {
-        log::info!("Listen on port: {}.", address.port());
-    }
     if let Err(error) = pid_file.write() {
         return log::fatal(error);
     }
@@ -52,6 +49,10 @@ fn serve(options: &Options, ready: Readiness) -> ExitCode {
         Ok(stop) => stop,
         Err(error) => return log::fatal(format_args!("Cannot catch signals: {error}.")),
     };
+    // Whoever waits for this line may send signals and read the pid file.
+    if let Some(Ok(address)) = listeners.first().map(std::net::TcpListener::local_addr) {
+        log::info!("Listen on port: {}.", address.port());
+    }
     if let Err(error) = ready.detach() {
         return log::fatal(format_args!("Cannot leave the terminal: {error}."));
     }

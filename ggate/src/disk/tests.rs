@@ -274,3 +274,48 @@ fn a_held_completion_holds_up_neither_overlapping_requests_nor_the_others() {
         completions.recv_timeout(PATIENCE).unwrap().1.unwrap();
     }
 }
+
+/// A thread that ran out of work took the wake-up of one that was just being
+/// started, which then counted itself below zero and died. Takes more disks
+/// than processors, so that threads that start have to wait for one.
+#[test]
+fn threads_that_start_while_others_run_out_of_work_are_not_lost() {
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| (0..60).for_each(starts_and_ends));
+        }
+    });
+}
+
+fn starts_and_ends(round: u64) {
+    let (media, pool) = (Memory::new(), Pool::new(4 << 20));
+    let (disk, done) = disk(&media);
+    for tag in 0..8 {
+        disk.submit(job(&pool, tag, Op::Write, tag * 8, 8), false);
+        let pause = Duration::from_nanos(round * 997 % 40_000);
+        let begin = Instant::now();
+        while begin.elapsed() < pause {
+            std::hint::spin_loop();
+        }
+    }
+    for _ in 0..8 {
+        assert_eq!(done.recv_timeout(PATIENCE).unwrap().1, Ok(()));
+    }
+    let deadline = Instant::now() + PATIENCE;
+    let wait_until = |what: &mut dyn FnMut() -> bool| {
+        while !what() {
+            assert!(Instant::now() < deadline, "{:?}", disk.load());
+            thread::yield_now();
+        }
+    };
+    wait_until(&mut || disk.load().running == 0 && disk.0.state.lock().coming == 0);
+    // Every thread that is counted is there to take a job.
+    media.log.lock().clear();
+    media.hold(true);
+    let threads = disk.load().threads;
+    for tag in 0..threads {
+        disk.submit(job(&pool, tag, Op::Flush, 0, 0), false);
+    }
+    wait_until(&mut || media.log.lock().len() == threads);
+    media.hold(false);
+}
