@@ -9,7 +9,7 @@
 //!
 //! Each option is defined once, as a [`Flag`] constant; the same constant
 //! parses it and reads it. Numbers are decimal digits within stated bounds: where
-//! base took `abc` for 0, that is an error here (`docs/differences.md`).
+//! base took `abc` for 0, that is an error here.
 //!
 //! One thing clap does not let us copy: it drops a `=` in front of an attached
 //! value, so `-p=1` is port 1.
