@@ -29,6 +29,11 @@ const HEADER: usize = 6;
 /// Names and data occupy multiples of this many bytes.
 const ALIGN: usize = 8;
 
+/// `size` bytes and what pads them; at most 4 GiB, so nothing overflows.
+const fn padded(size: usize) -> usize {
+    (size + (ALIGN - 1)) & !(ALIGN - 1)
+}
+
 /// A data type, by its code.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
@@ -82,28 +87,15 @@ impl Type {
     /// Bytes of a scalar or of an array's element; 1 for strings.
     #[must_use]
     pub const fn size(self) -> usize {
-        match self {
-            Self::Int8 | Self::Uint8 | Self::Int8Array | Self::Uint8Array | Self::String => 1,
-            Self::Int16 | Self::Uint16 | Self::Int16Array | Self::Uint16Array => 2,
-            Self::Int32 | Self::Uint32 | Self::Int32Array | Self::Uint32Array => 4,
-            Self::Int64 | Self::Uint64 | Self::Int64Array | Self::Uint64Array => 8,
-        }
+        // Codes come in pairs, signed and unsigned, of 1, 2, 4 and 8 bytes:
+        // first the scalars, then the arrays, and last the string.
+        1 << ((self as usize - 1) / 2 % 4)
     }
 
     /// Whether the data is exactly one value.
     #[must_use]
     pub const fn is_scalar(self) -> bool {
-        matches!(
-            self,
-            Self::Int8
-                | Self::Uint8
-                | Self::Int16
-                | Self::Uint16
-                | Self::Int32
-                | Self::Uint32
-                | Self::Int64
-                | Self::Uint64
-        )
+        (self as u8) < Self::Int8Array as u8
     }
 }
 

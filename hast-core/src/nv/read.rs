@@ -51,6 +51,7 @@ impl<'a> Entries<'a> {
         self.rest.len()
     }
 
+    #[inline]
     fn entry(&mut self) -> Result<Entry<'a>, Malformed> {
         let (header, rest) = self
             .rest
@@ -60,23 +61,26 @@ impl<'a> Entries<'a> {
         // The top bit means "host order". Base takes such an entry in the
         // receiver's own order, which is little-endian where HAST runs.
         let kind = Type::from_code(header[0] & 0x7f).ok_or(Malformed::Type)?;
-        let (name, rest) = padded(rest, usize::from(header[1]))?;
-        let name = terminated(name).ok_or(Malformed::Name)?;
-        let length = usize::try_from(LittleEndian::read_u32(&header[2..]))
-            .map_err(|_| Malformed::Truncated)?;
-        if length == 0 {
+        let size = usize::from(header[1]);
+        let (name, rest) = padded(rest, size)?;
+        let name = terminated(name, size).ok_or(Malformed::Name)?;
+        let size = crate::index(LittleEndian::read_u32(&header[2..]).into());
+        if size == 0 {
             return Err(Malformed::Length);
         }
-        let (data, rest) = padded(rest, length)?;
-        let fits = match kind {
-            Type::String => terminated(data).is_some(),
-            _ if kind.is_scalar() => length == kind.size(),
-            _ => length.is_multiple_of(kind.size()),
+        let (data, rest) = padded(rest, size)?;
+        let fits = if kind.is_scalar() {
+            size == kind.size()
+        } else if kind == Type::String {
+            terminated(data, size).is_some()
+        } else {
+            size.is_multiple_of(kind.size())
         };
         if !fits {
             return Err(Malformed::Length);
         }
         self.rest = rest;
+        let data = &data[..size];
         Ok(Entry { kind, name, data })
     }
 }
@@ -84,6 +88,7 @@ impl<'a> Entries<'a> {
 impl<'a> Iterator for Entries<'a> {
     type Item = Result<Entry<'a>, Malformed>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.first().is_none_or(|&code| code == 0) {
             return None;
@@ -96,17 +101,29 @@ impl<'a> Iterator for Entries<'a> {
     }
 }
 
-/// Splits off `length` bytes and drops what pads them.
-fn padded(bytes: &[u8], length: usize) -> Result<(&[u8], &[u8]), Malformed> {
-    let whole = length.next_multiple_of(ALIGN);
-    let (padded, rest) = bytes.split_at_checked(whole).ok_or(Malformed::Truncated)?;
-    Ok((&padded[..length], rest))
+/// Splits off `size` bytes with what pads them.
+#[inline]
+fn padded(bytes: &[u8], size: usize) -> Result<(&[u8], &[u8]), Malformed> {
+    bytes
+        .split_at_checked(super::padded(size))
+        .ok_or(Malformed::Truncated)
 }
 
-/// What stands before the only NUL, which must be the last byte.
-fn terminated(bytes: &[u8]) -> Option<&[u8]> {
-    let (last, text) = bytes.split_last()?;
-    (*last == 0 && !text.contains(&0)).then_some(text)
+/// The text before the first NUL, which must be the last of `size` bytes.
+fn terminated(padded: &[u8], size: usize) -> Option<&[u8]> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const TOPS: u64 = ONES << 7;
+    // Eight bytes at a time: a top bit is left where a byte was 0, and above
+    // that perhaps elsewhere.
+    let (words, _) = padded.as_chunks::<ALIGN>();
+    let (at, zeros) = words
+        .iter()
+        .map(|word| u64::from_le_bytes(*word))
+        .map(|word| word.wrapping_sub(ONES) & !word & TOPS)
+        .enumerate()
+        .find(|(_, zeros)| *zeros != 0)?;
+    let text = at * ALIGN + crate::index(zeros.trailing_zeros().into()) / 8;
+    (text + 1 == size).then(|| &padded[..text])
 }
 
 /// The first entry of each of the given names, in their order.
@@ -142,16 +159,20 @@ impl<'a, const N: usize> Wanted<'a, N> {
     }
 
     /// Keeps the entry if one of this name is wanted and not there yet.
+    #[inline]
     pub(crate) fn offer(&mut self, name: &[u8], entry: Entry<'a>) {
-        let (before, after) = self.fields.split_at_mut(self.expected);
-        let found = after
-            .iter_mut()
-            .zip(self.expected..)
-            .chain(before.iter_mut().zip(0..))
-            .find(|(field, _)| field.name.as_bytes() == name);
-        if let Some((field, at)) = found {
-            field.entry.get_or_insert(entry);
-            self.expected = at + 1;
+        let is_it = |field: &Field<'_>| field.name.as_bytes() == name;
+        let at = match self.fields.get(self.expected) {
+            Some(field) if is_it(field) => self.expected,
+            _ => match self.fields.iter().position(is_it) {
+                Some(at) => at,
+                None => return,
+            },
+        };
+        self.expected = at + 1;
+        let field = &mut self.fields[at];
+        if field.entry.is_none() {
+            field.entry = Some(entry);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Writing entries.
 
-use super::{ALIGN, HEADER, Text, Type};
+use super::{ALIGN, HEADER, Text, Type, padded};
 use byteorder::{ByteOrder, LittleEndian};
 use core::fmt;
 
@@ -41,28 +41,28 @@ impl<'b> Writer<'b> {
         self
     }
 
-    fn entry(&mut self, kind: Type, name: &str, data: &[u8]) {
-        // Strings end with a NUL, which is the first byte of the padding.
-        let size = data.len() + usize::from(kind == Type::String);
+    /// Appends an entry but for its data, for which there is room, padded
+    /// with zeros. `None` if it does not fit. `size` is not 0: no entry's is.
+    fn entry(&mut self, kind: Type, name: &str, size: usize) -> Option<&mut [u8]> {
         let name_size = name.len() + 1;
-        let name_end = HEADER + name_size.next_multiple_of(ALIGN);
-        let whole = name_end + size.next_multiple_of(ALIGN);
+        let name_end = HEADER + padded(name_size);
         let start = self.length;
-        self.length = start.saturating_add(whole);
-        // No buffer holds 4 GiB of entries: the length would not fit.
-        let Ok(size) = u32::try_from(size) else {
+        // No buffer holds entries whose length would not fit a u32.
+        let Ok(short) = u32::try_from(size) else {
             self.length = usize::MAX;
-            return;
+            return None;
         };
-        let Some(entry) = self.buffer.get_mut(start..self.length) else {
-            return;
-        };
-        entry.fill(0);
+        self.length = start.saturating_add(name_end + padded(size));
+        let entry = self.buffer.get_mut(start..self.length)?;
         entry[0] = kind as u8;
         entry[1] = u8::try_from(name_size).expect("names are short constants");
-        LittleEndian::write_u32(&mut entry[2..], size);
+        LittleEndian::write_u32(&mut entry[2..], short);
+        entry[name_end - ALIGN..name_end].fill(0);
         entry[HEADER..HEADER + name.len()].copy_from_slice(name.as_bytes());
-        entry[name_end..name_end + data.len()].copy_from_slice(data);
+        let data = &mut entry[name_end..];
+        let last = data.len() - ALIGN;
+        data[last..].fill(0);
+        Some(data)
     }
 
     /// The bytes written so far, the skipped ones included.
@@ -102,7 +102,10 @@ macro_rules! scalar {
     ($($t:ty, $kind:ident;)*) => {
         $(impl Data for $t {
             fn put(self, writer: &mut Writer<'_>, name: &str) {
-                writer.entry(Type::$kind, name, &self.to_le_bytes());
+                let bytes = self.to_le_bytes();
+                if let Some(data) = writer.entry(Type::$kind, name, bytes.len()) {
+                    data[..bytes.len()].copy_from_slice(&bytes);
+                }
             }
         })*
     };
@@ -129,14 +132,19 @@ impl Data for &str {
 impl Data for Text<'_> {
     fn put(self, writer: &mut Writer<'_>, name: &str) {
         let text = self.0.split(|&byte| byte == 0).next().unwrap_or_default();
-        writer.entry(Type::String, name, text);
+        // The NUL behind it is the first byte of the padding.
+        if let Some(data) = writer.entry(Type::String, name, text.len() + 1) {
+            data[..text.len()].copy_from_slice(text);
+        }
     }
 }
 
 /// An array of uint8; must not be empty.
 impl Data for &[u8] {
     fn put(self, writer: &mut Writer<'_>, name: &str) {
-        writer.entry(Type::Uint8Array, name, self);
+        if let Some(data) = writer.entry(Type::Uint8Array, name, self.len()) {
+            data[..self.len()].copy_from_slice(self);
+        }
     }
 }
 

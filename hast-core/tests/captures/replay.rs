@@ -311,11 +311,11 @@ fn data(path: &Path, message: &Message<'_>, header: &payload::Header, length: u6
         // a tenth longer.
         let mut back = vec![0; data.len()];
         ours.receive(wire, &mut back).unwrap();
-        assert!(back == data);
+        assert_eq!(back, data);
         assert!(wire.len() <= message.payload.len() * 11 / 10);
     } else {
         assert_eq!(&ours, header);
-        assert!(wire == message.payload);
+        assert_eq!(wire, message.payload);
     }
 }
 
