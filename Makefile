@@ -32,6 +32,12 @@ freebsd: ## lint, build and link for FreeBSD amd64 and arm64
 no-std: ## hast-core really has no std
 	sh scripts/no-std.sh
 
+fuzz: ## every parser of hast-core, 60 s each
+	sh scripts/fuzz.sh
+
+count: ## instructions to encode and decode the header of a WRITE
+	sh scripts/count-write-header.sh
+
 install: build
 	mkdir -p "$(DESTDIR)$(PREFIX)/sbin"
 	for program in $(PROGRAMS); do \
@@ -41,4 +47,4 @@ install: build
 clean:
 	cargo clean
 
-.PHONY: build demo test test-clients test-drift check freebsd no-std install clean
+.PHONY: build demo test test-clients test-drift check freebsd no-std fuzz count install clean
