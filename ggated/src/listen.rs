@@ -95,7 +95,7 @@ pub(crate) fn accept_until(server: &Arc<Server>, listeners: &[TcpListener], stop
         if is_ready(&fds[0]) {
             return;
         }
-        server.expire();
+        server.expire(Instant::now());
         for (listener, _) in listeners
             .iter()
             .zip(&fds[1..])

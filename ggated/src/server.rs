@@ -166,8 +166,8 @@ impl Server {
     }
 
     /// Drops half-open sessions whose time is over.
-    pub(crate) fn expire(&self) {
-        let expired = self.half_open.lock().expire(Instant::now(), PATIENCE);
+    pub(crate) fn expire(&self, now: Instant) {
+        let expired = self.half_open.lock().expire(now, PATIENCE);
         for half in expired {
             log::info!("{}: second connection did not come.", half.client);
         }
@@ -258,3 +258,6 @@ fn load(path: &Path) -> Result<Exports, LoadError> {
     log::info!("Exporting {} object(s).", exports.iter().len());
     Ok(exports)
 }
+
+#[cfg(test)]
+mod tests;

@@ -119,6 +119,8 @@ pub(crate) struct Session {
     pool: Pool,
     stats: Arc<Stats>,
     began: Instant,
+    /// When the last report was, and the bytes read and written by then.
+    reported: Mutex<(Instant, u64, u64)>,
     /// Set by whoever ends the session from outside.
     ended_by: Mutex<Option<SessionError>>,
 }
@@ -169,6 +171,7 @@ impl Session {
             pool: Pool::new(MEMORY),
             stats,
             began: Instant::now(),
+            reported: Mutex::new((Instant::now(), 0, 0)),
             ended_by: Mutex::new(None),
         }
     }
@@ -231,11 +234,13 @@ impl Session {
         }
     }
 
-    /// One line about what it does.
+    /// One line about what it does, with rates since the last one.
     pub(crate) fn report(&self) -> String {
         let load = self.disk.load();
+        let (reading, writing) = self.rates();
         format!(
-            "{}: up {} s; {}; disk: {} running, {} ready, {} threads; {} bytes held",
+            "{}: up {} s; {}; now {reading} KiB/s read, {writing} KiB/s written; \
+             disk: {} running, {} ready, {} threads; {} bytes held",
             self.client,
             self.began.elapsed().as_secs(),
             self.stats,
@@ -243,6 +248,25 @@ impl Session {
             load.ready,
             load.threads,
             self.pool.used(),
+        )
+    }
+
+    /// KiB per second read and written since this was last asked.
+    fn rates(&self) -> (u64, u64) {
+        let now = (
+            Instant::now(),
+            self.stats.read_bytes.load(Ordering::Relaxed),
+            self.stats.written_bytes.load(Ordering::Relaxed),
+        );
+        let then = std::mem::replace(&mut *self.reported.lock(), now);
+        let millis = now.0.saturating_duration_since(then.0).as_millis().max(1);
+        let rate = |bytes: u64| {
+            let rate = u128::from(bytes) * 1000 / 1024 / millis;
+            u64::try_from(rate).unwrap_or(u64::MAX)
+        };
+        (
+            rate(now.1.saturating_sub(then.1)),
+            rate(now.2.saturating_sub(then.2)),
         )
     }
 }
