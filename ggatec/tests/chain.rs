@@ -45,6 +45,22 @@ fn create_prints_the_name_and_what_is_written_reaches_the_file() {
     assert_eq!(file[1 << 20..2 << 20], pattern(7, 1 << 20));
 }
 
+/// Zeroes are written in parts; the last one must not wait for a request that
+/// never comes.
+#[test]
+fn zeroes_of_every_length_are_answered() {
+    let chain = Chain::new(SIZE);
+    let _serving = chain.ggatec(&["create", "-v"]);
+    let mut client = connect(&chain);
+    assert_eq!(client.write(0, &pattern(3, 1 << 20)).unwrap(), 0);
+    for length in [512, 128 << 10, (128 << 10) + 512, 900 << 10] {
+        let zeroed = client.call(nbd::WRITE_ZEROES, 0, 0, length, &[]).unwrap();
+        assert_eq!(zeroed.error, 0);
+        let zeros = vec![0; usize::try_from(length).unwrap()];
+        assert_eq!(client.read(0, length).unwrap(), Ok(zeros));
+    }
+}
+
 /// The tests of base, and scripts, rely on silence.
 #[test]
 fn create_with_a_unit_prints_nothing() {

@@ -258,7 +258,8 @@ fn a_lost_link_to_the_same_run_of_the_server_loses_no_write() {
 /// Nothing closes the connections, nothing answers: only silence tells.
 #[test]
 fn silence_of_our_server_ends_the_session_within_seconds() {
-    let (server, imported, mut session) = ours();
+    let server = Server::new();
+    let (imported, mut session) = Imported::from(&server, || server.our_silent_session(1));
     let write = imported.meanwhile(|mut client| write_sector(&mut client, 0));
     let (request, _) = session.next();
     let mut next = server.our_session(1);

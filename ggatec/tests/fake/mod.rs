@@ -2,9 +2,14 @@
 
 use ggate::errno::WireErrno;
 use ggate::range::Geometry;
-use ggate::wire::{ClientInitial, Direction, Hello, InstanceId, Request, ServerInitial, Version};
+use ggate::wire::{
+    ClientInitial, Direction, Hello, InstanceId, Reply, Request, ServerInitial, Version,
+};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
 use testkit::process::DEADLINE;
 
 /// What the server has on offer.
@@ -21,7 +26,7 @@ pub(crate) struct Server {
 /// One session with the client.
 pub(crate) struct Session {
     pub(crate) requests: TcpStream,
-    pub(crate) replies: TcpStream,
+    replies: Arc<Mutex<TcpStream>>,
     pub(crate) initial: ClientInitial,
 }
 
@@ -42,6 +47,24 @@ impl Server {
 
     /// A session of one of our servers, in this run of it.
     pub(crate) fn our_session(&self, run: u8) -> Session {
+        let session = self.our_silent_session(run);
+        let replies = Arc::downgrade(&session.replies);
+        thread::spawn(move || {
+            while let Some(replies) = replies.upgrade() {
+                // The client may be gone.
+                let _ = replies
+                    .lock()
+                    .unwrap()
+                    .write_all(&Reply::HEARTBEAT.encode());
+                drop(replies);
+                thread::sleep(Duration::from_millis(300));
+            }
+        });
+        session
+    }
+
+    /// The same without heartbeats.
+    pub(crate) fn our_silent_session(&self, run: u8) -> Session {
         self.session(MEDIUM, Some(InstanceId([run; 16])))
     }
 
@@ -56,7 +79,7 @@ impl Server {
         );
         Session {
             requests,
-            replies,
+            replies: Arc::new(Mutex::new(replies)),
             initial,
         }
     }
@@ -97,7 +120,7 @@ impl Session {
     pub(crate) fn answer(&mut self, request: Request, error: Option<WireErrno>, data: &[u8]) {
         let mut reply = request.reply(error).encode().to_vec();
         reply.extend_from_slice(data);
-        self.replies.write_all(&reply).unwrap();
+        self.replies.lock().unwrap().write_all(&reply).unwrap();
     }
 
     /// Answers requests with success until the client ends the session.

@@ -230,7 +230,8 @@ impl Stream {
         if self.closed || self.starved || self.collecting.is_some() {
             return false;
         }
-        if self.zeroes.is_some() {
+        // The last part may be on its way while nothing follows it.
+        if self.zeroes.as_ref().is_some_and(|z| z.rest.length > 0) {
             return !self.lane.conn.is_congested(0);
         }
         let Peek::Request(header) = self.lane.peek() else {
