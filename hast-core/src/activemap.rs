@@ -58,7 +58,8 @@ pub struct ActiveMap {
 impl ActiveMap {
     /// The map of a worker that starts: whatever is dirty on disk must be
     /// synchronised, extents that were only kept dirty included, because
-    /// nobody knows any more which those were.
+    /// nobody knows any more which those were. Needs what
+    /// [`DirtyMap::load`] needs.
     #[must_use]
     pub fn load(extents: Extents, sectorsize: u32, keepdirty: u32, map: &[u8]) -> Self {
         let disk = DirtyMap::load(extents, sectorsize, map);

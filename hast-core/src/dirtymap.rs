@@ -51,7 +51,9 @@ pub struct DirtyMap {
 }
 
 impl DirtyMap {
-    /// The map of a component, as read from it.
+    /// The map of a component, as read from it. What was read must be on
+    /// stable storage: the component is flushed before, since base stores
+    /// maps without it.
     #[must_use]
     pub fn load(extents: Extents, sectorsize: u32, map: &[u8]) -> Self {
         let image = Bitmap::from_map(extents.count(), map);

@@ -25,6 +25,10 @@ const MAX_LITERALS: usize = 32;
 
 const HASH_BITS: u32 = 13;
 
+/// Most bytes passed over between two looks at data that does not repeat:
+/// what follows it may, and must be noticed.
+const MAX_SKIP: usize = 15;
+
 /// Where three bytes were seen last: the compressor's memory, 32 KiB, made
 /// once and used again.
 pub struct Table(Box<[u32]>);
@@ -73,7 +77,7 @@ pub fn compress(table: &mut Table, src: &[u8], dst: &mut [u8]) -> Option<usize> 
         let seen = table.replace(bytes, u32::try_from(at).ok()?);
         let Some((from, length)) = best_match(src, seen, at) else {
             // Look less often the longer nothing was found.
-            at += 1 + ((at - literals) >> 6);
+            at += 1 + ((at - literals) >> 6).min(MAX_SKIP);
             continue;
         };
         out.literals(&src[literals..at])?;
@@ -268,6 +272,21 @@ mod tests {
         assert_eq!(compress(&mut Table::new(), &noise, &mut [0; 512]), None);
         assert_eq!(compress(&mut Table::new(), b"", &mut []), Some(0));
         assert_eq!(compress(&mut Table::new(), b"a", &mut [0]), None);
+    }
+
+    #[test]
+    fn what_follows_noise_is_still_compressed() {
+        let mut x = 1u64;
+        let noise = core::iter::repeat_with(|| {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+            x.to_le_bytes()[4]
+        });
+        let mut src: Vec<u8> = noise.take(64 << 10).collect();
+        src.extend(b"to be or not to be. ".iter().cycle().take(64 << 10));
+        let length = round(&src);
+        assert!(length < 68 << 10, "{length}");
     }
 
     #[test]
