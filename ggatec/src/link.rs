@@ -200,8 +200,9 @@ impl Supervisor {
                      flushed may be gone. The next flush fails to say so: check the file system."
                 );
                 let state = &mut *self.client.state.lock();
-                let flushes = state.unanswered.take_flushes();
-                if !flushes.is_empty() && state.durability.report_loss() {
+                // A FLUSH that came meanwhile may have told already.
+                if state.unanswered.has_flush() && state.durability.report_loss() {
+                    let flushes = state.unanswered.take_flushes();
                     self.client.made_room(state);
                     complete(&self.client, flushes, Errno::EIO);
                 }

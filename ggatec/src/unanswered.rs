@@ -128,7 +128,15 @@ impl Unanswered {
         Some((entry.request, payload))
     }
 
-    /// Takes out all FLUSHes, which the server can or may not answer.
+    /// Whether a FLUSH waits for its answer.
+    pub(crate) fn has_flush(&self) -> bool {
+        self.entries
+            .values()
+            .any(|entry| entry.request.command == Command::Flush)
+    }
+
+    /// Takes out all FLUSHes, to be answered here. The caller must do that.
+    #[must_use]
     pub(crate) fn take_flushes(&mut self) -> Vec<Request> {
         let flushes: Vec<Request> = self
             .entries
