@@ -15,7 +15,7 @@ demo: build ## a gate from server to client, on this machine
 	sh scripts/demo.sh
 
 test: ## everything that needs no other software
-	cargo test --workspace --exclude clients --locked
+	cargo test --workspace --exclude clients --locked --no-fail-fast
 
 test-clients: ## whole programs with fio, qemu, libnbd, nbdkit
 	sh scripts/test-clients.sh
