@@ -370,6 +370,40 @@ fn a_hundred_requests_may_be_in_flight_and_end_in_any_order() {
     }
 }
 
+/// More than go out in one system call, of two clients in turn, one of which
+/// wants structured replies.
+#[test]
+fn what_is_completed_together_is_answered_to_each_client() {
+    const READS: u64 = 50;
+    let bench = Bench::new(&plan());
+    let mut clients = [bench.client(), bench.structured()];
+    for block in 0..READS {
+        for client in &mut clients {
+            client.send(READ, 0, block * 4096, 4096, &[]).unwrap();
+        }
+    }
+    let requests: Vec<Request> = (0..2 * READS).map(|_| bench.start()).collect();
+    let seed = |request: &Request| u8::try_from(request.range.offset / 4096).unwrap();
+    let data: Vec<Vec<u8>> = requests.iter().map(|r| pattern(4096, seed(r))).collect();
+    let mut done = requests.iter().zip(&data).map(|(request, data)| {
+        let outcome = match seed(request) {
+            7 => Outcome::Error(Errno::EIO),
+            _ => Outcome::Data(data),
+        };
+        (*request, outcome)
+    });
+    bench.gates.done_all(bench.unit, &mut done).unwrap();
+    for client in &mut clients {
+        for block in 0..READS {
+            let reply = client.reply().unwrap();
+            let failed = block == 7;
+            assert_eq!(reply.error, if failed { EIO } else { 0 }, "block {block}");
+            let expected = pattern(4096, u8::try_from(block).unwrap());
+            assert!(failed || reply.data == expected, "block {block}");
+        }
+    }
+}
+
 #[test]
 fn clients_take_turns() {
     let bench = Bench::new(&plan());

@@ -3,6 +3,7 @@
 use ggate::errno::WireErrno;
 use ggate::gate::role::Actor;
 use ggate::gate::{Command, Outcome, Request, Seq};
+use ggate::net::read_ahead;
 use ggate::wire::Reply;
 use std::io::{self, Read};
 use std::net::TcpStream;
@@ -16,8 +17,8 @@ use crate::send::on_wire;
 /// requests in one system call.
 const INPUT: usize = 256 * 1024;
 
-/// Memory for the data of one READ that is kept, in bytes: the largest that
-/// FreeBSD's kernels ask for by default.
+/// Memory for the data of READs that is kept, in bytes: the largest one that
+/// FreeBSD's kernels ask for by default, or many small ones.
 const KEPT_DATA: usize = 1 << 20;
 
 /// Our servers send an empty reply to request 0 each second in which they had
@@ -33,6 +34,8 @@ pub(crate) struct Replies {
     input: Box<[u8]>,
     start: usize,
     end: usize,
+    /// Bytes of the payload received last.
+    last_payload: usize,
 }
 
 /// Why a session cannot go on.
@@ -56,45 +59,65 @@ enum Lost {
 pub(crate) struct Answered {
     request: Request,
     error: Option<WireErrno>,
+    /// Where its data begins in [`Receiver::data`].
+    at: usize,
 }
 
 /// One of the two threads that can read replies.
 pub(crate) struct Receiver<'a> {
     client: &'a Client,
-    /// The data of the READ that is being completed. Not of the client's pool:
-    /// writes that wait for their replies may hold all of that.
+    /// What is being completed, as many at a time as the gate takes well.
+    answered: Vec<Answered>,
+    at_once: usize,
+    /// The data of the READs among them. Not of the client's pool: writes that
+    /// wait for their replies may hold all of that.
     data: Vec<u8>,
+    used: usize,
 }
 
 impl<'a> Receiver<'a> {
     pub(crate) fn new(client: &'a Client) -> Self {
+        let at_once = client.gate.ctl.done_at_once();
         Self {
             client,
+            answered: Vec::with_capacity(at_once),
+            at_once,
             data: vec![0; KEPT_DATA],
+            used: 0,
         }
     }
 
-    /// Reads one reply and takes its request out of the table.
-    fn next(&mut self, replies: &mut Replies) -> Result<Answered, Lost> {
-        loop {
-            let reply = replies.reply()?;
-            if reply == Reply::HEARTBEAT {
-                continue;
-            }
-            let request = self.expected(replies.session, &reply)?;
-            let length = usize::try_from(reply.payload_len()).expect("64-bit systems");
-            if length > 0 {
-                if self.data.len() < length {
-                    self.data.resize(length, 0);
-                }
-                replies.payload(&mut self.data[..length])?;
-            }
-            self.account(replies.session, request, reply.error)?;
-            return Ok(Answered {
-                request,
-                error: reply.error,
-            });
+    /// Reads a reply, and those that came with it.
+    fn collect(&mut self, replies: &mut Replies) -> Result<(), Lost> {
+        self.next(replies)?;
+        while self.answered.len() < self.at_once
+            && replies.has_reply(self.data.len().saturating_sub(self.used))
+        {
+            self.next(replies)?;
         }
+        Ok(())
+    }
+
+    /// Reads one reply and takes its request out of the table.
+    fn next(&mut self, replies: &mut Replies) -> Result<(), Lost> {
+        let reply = replies.reply()?;
+        if reply == Reply::HEARTBEAT {
+            return Ok(());
+        }
+        let request = self.expected(replies.session, &reply)?;
+        let length = usize::try_from(reply.payload_len()).expect("64-bit systems");
+        let at = self.used;
+        if length > 0 {
+            if self.data.len() < at + length {
+                self.data.resize(at + length, 0);
+            }
+            replies.payload(&mut self.data[at..at + length])?;
+            self.used += length;
+        }
+        let error = reply.error;
+        self.account(replies.session, request, error)?;
+        self.answered.push(Answered { request, error, at });
+        Ok(())
     }
 
     /// The request that a reply claims to answer. It stays in the table until
@@ -141,32 +164,37 @@ impl<'a> Receiver<'a> {
 }
 
 impl Actor<Option<Replies>> for Receiver<'_> {
-    type Work = Answered;
+    type Work = ();
 
-    fn take(&mut self, stream: &mut Option<Replies>) -> ControlFlow<(), Answered> {
+    fn take(&mut self, stream: &mut Option<Replies>) -> ControlFlow<(), ()> {
         loop {
             let replies = stream.get_or_insert_with(|| self.client.link.next_replies());
-            match self.next(replies) {
-                Ok(answered) => return ControlFlow::Continue(answered),
-                Err(why) => {
-                    self.client.link.fail(replies.session, &why.to_string());
-                    *stream = None;
-                }
+            if let Err(why) = self.collect(replies) {
+                self.client.link.fail(replies.session, &why.to_string());
+                *stream = None;
+            }
+            if !self.answered.is_empty() {
+                return ControlFlow::Continue(());
             }
         }
     }
 
-    fn finish(&mut self, answered: Answered) {
-        let Answered { request, error } = answered;
-        let outcome = if let Some(error) = error {
-            Outcome::Error(error.for_gate())
-        } else if request.command == Command::Read {
-            let length = usize::try_from(request.range.length).expect("it was received");
-            Outcome::Data(&self.data[..length])
-        } else {
-            Outcome::Done
-        };
-        self.client.gate.done(&request, outcome);
+    fn finish(&mut self, (): ()) {
+        let data = &self.data;
+        let done = self.answered.drain(..).map(|answered| {
+            let Answered { request, error, at } = answered;
+            let outcome = if let Some(error) = error {
+                Outcome::Error(error.for_gate())
+            } else if request.command == Command::Read {
+                let length = usize::try_from(request.range.length).expect("it was received");
+                Outcome::Data(&data[at..at + length])
+            } else {
+                Outcome::Done
+            };
+            (request, outcome)
+        });
+        self.client.gate.done_all(done);
+        self.used = 0;
         self.data.truncate(KEPT_DATA);
         self.data.shrink_to(KEPT_DATA);
     }
@@ -180,6 +208,7 @@ impl Replies {
             input: vec![0; INPUT].into_boxed_slice(),
             start: 0,
             end: 0,
+            last_payload: 0,
         }
     }
 
@@ -188,7 +217,8 @@ impl Replies {
             self.input.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
-            self.end += read(&self.stream, &mut self.input[self.end..])?;
+            let ahead = read_ahead(self.input.len() - self.end, self.last_payload);
+            self.end += read(&self.stream, &mut self.input[self.end..][..ahead])?;
         }
         let bytes = &self.input[self.start..self.start + Reply::SIZE];
         self.start += Reply::SIZE;
@@ -196,8 +226,19 @@ impl Replies {
         Ok(Reply::decode(bytes))
     }
 
+    /// Whether a whole reply is here, with a payload of at most `room` bytes.
+    fn has_reply(&self, room: usize) -> bool {
+        let here = &self.input[self.start..self.end];
+        let Some((header, behind)) = here.split_first_chunk() else {
+            return false;
+        };
+        let length = usize::try_from(Reply::decode(header).payload_len()).expect("64-bit systems");
+        length <= room.min(behind.len())
+    }
+
     /// The payload behind a header: first what is here already.
     fn payload(&mut self, data: &mut [u8]) -> Result<(), Lost> {
+        self.last_payload = data.len();
         let here = data.len().min(self.end - self.start);
         data[..here].copy_from_slice(&self.input[self.start..self.start + here]);
         self.start += here;

@@ -29,6 +29,16 @@ impl Handle {
         }
     }
 
+    /// Completes several requests, at most [`Ggctl::done_at_once`].
+    pub fn done_all<'a>(&self, mut done: impl Iterator<Item = (Request, Outcome<'a>)>) {
+        if self.ctl.done_at_once() > 1 {
+            // No such gate: START is about to say so.
+            let _ = self.ctl.done_all(self.unit, &mut done);
+        } else {
+            done.for_each(|(request, outcome)| self.done(&request, outcome));
+        }
+    }
+
     /// Whether there still is a gate, for who cannot enter START to find out.
     /// Request numbers begin at 1: to complete number 0 does nothing.
     #[must_use]

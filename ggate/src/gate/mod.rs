@@ -227,6 +227,25 @@ pub trait Ggctl: Send + Sync {
     /// a READ must be as long as the request's range, else it fails with EIO.
     fn done(&self, unit: Unit, request: &Request, outcome: Outcome<'_>) -> nix::Result<()>;
 
+    /// [`Ggctl::done`] for several requests, in this order.
+    fn done_all(
+        &self,
+        unit: Unit,
+        done: &mut dyn Iterator<Item = (Request, Outcome<'_>)>,
+    ) -> nix::Result<()> {
+        for (request, outcome) in done {
+            self.done(unit, &request, outcome)?;
+        }
+        Ok(())
+    }
+
+    /// How many requests that are done may wait for one another, to be given to
+    /// [`Ggctl::done_all`] together: one where DONE may hold the thread that
+    /// calls it, as the kernel's may.
+    fn done_at_once(&self) -> usize {
+        1
+    }
+
     /// The sizes of a gate, where they can be had at once.
     fn geometry(&self, unit: Unit) -> Option<Geometry> {
         let _ = unit;

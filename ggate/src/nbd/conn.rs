@@ -4,7 +4,7 @@
 //! at once is copied and follows when it has room; nobody ever waits for a
 //! client here.
 
-use super::proto::{self, NbdError};
+use super::proto::{self, NbdError, ReplyHead};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, UnixAddr, send, sendmsg};
@@ -13,7 +13,7 @@ use std::io::IoSlice;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 /// Reply bytes that may wait for a client before it is read no further: a few
 /// ordinary replies, so that a client that reads steadily keeps its pipeline.
@@ -26,10 +26,11 @@ const READ_WINDOW: usize = 16 << 20;
 
 /// Requests in flight per client: twice what qemu, libnbd or the Linux client
 /// send, eight times what NBD asks servers to take.
-const MAX_IN_FLIGHT: u32 = 512;
+const MAX_IN_FLIGHT: usize = 512;
 
-/// A reply buffer larger than this is freed once it has been sent.
-const KEPT_BUFFER: usize = 256 << 10;
+/// A reply buffer larger than this is freed once it has been sent: a large
+/// reply's rest comes again and again, and fresh memory costs page faults.
+const KEPT_BUFFER: usize = 1 << 20;
 
 /// What became of a reply.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,7 +55,7 @@ pub(crate) struct Conn {
     structured: bool,
     output: Mutex<Output>,
     unsent: AtomicUsize,
-    in_flight: AtomicU32,
+    in_flight: AtomicUsize,
     read_bytes: AtomicUsize,
     parked: AtomicBool,
     dead: AtomicBool,
@@ -73,7 +74,7 @@ impl Conn {
                 bytes: unsent,
                 sent: 0,
             }),
-            in_flight: AtomicU32::new(0),
+            in_flight: AtomicUsize::new(0),
             read_bytes: AtomicUsize::new(0),
             parked: AtomicBool::new(false),
             dead: AtomicBool::new(false),
@@ -87,9 +88,10 @@ impl Conn {
         self.read_bytes.fetch_add(read, SeqCst);
     }
 
-    /// It is over. True when the connection was parked and may be read again.
-    pub(crate) fn finished(&self, read: usize) -> bool {
-        self.in_flight.fetch_sub(1, SeqCst);
+    /// That many are over, which read so many bytes together. True when the
+    /// connection was parked and may be read again.
+    pub(crate) fn finished(&self, requests: usize, read: usize) -> bool {
+        self.in_flight.fetch_sub(requests, SeqCst);
         self.read_bytes.fetch_sub(read, SeqCst);
         self.unpark()
     }
@@ -128,28 +130,26 @@ impl Conn {
         self.parked.load(SeqCst) && self.parked.swap(false, SeqCst)
     }
 
-    /// Answers a request that is not a READ, or a READ that failed or was empty.
-    pub(crate) fn reply(&self, cookie: u64, read: bool, error: Option<NbdError>) -> Sent {
-        if !(read && self.structured) {
-            return self.send(&proto::simple_reply(cookie, error), &[]);
-        }
+    /// The answer to a request that is not a READ, or to a READ that failed or
+    /// was empty.
+    pub(crate) fn head(&self, cookie: u64, read: bool, error: Option<NbdError>) -> ReplyHead {
         match error {
-            Some(error) => self.send(&proto::error_chunk(cookie, error), &[]),
-            None => self.send(&proto::empty_chunk(cookie), &[]),
+            Some(error) if read && self.structured => proto::error_chunk(cookie, error).into(),
+            None if read && self.structured => proto::empty_chunk(cookie).into(),
+            _ => proto::simple_reply(cookie, error).into(),
         }
     }
 
-    /// Answers a READ from `offset` on.
-    pub(crate) fn reply_data(&self, cookie: u64, offset: u64, data: &[u8]) -> Sent {
+    /// What goes before the data of a READ from `offset` on.
+    pub(crate) fn data_head(&self, cookie: u64, offset: u64, data: &[u8]) -> ReplyHead {
         match u32::try_from(data.len()) {
-            Ok(length) if self.structured => {
-                self.send(&proto::data_chunk(cookie, offset, length), data)
-            }
-            _ => self.send(&proto::simple_reply(cookie, None), data),
+            Ok(length) if self.structured => proto::data_chunk(cookie, offset, length).into(),
+            _ => proto::simple_reply(cookie, None).into(),
         }
     }
 
-    fn send(&self, head: &[u8], data: &[u8]) -> Sent {
+    /// Sends replies, made of any number of parts.
+    pub(crate) fn send(&self, mut parts: &mut [IoSlice<'_>]) -> Sent {
         let mut output = self.output.lock();
         if self.is_dead() {
             return Sent::Done;
@@ -158,10 +158,9 @@ impl Conn {
         if waited {
             self.send_waiting(&mut output);
         }
-        let mut sent = 0;
         if output.bytes.is_empty() {
-            match self.try_send(head, data) {
-                Ok(count) => sent = count,
+            match self.try_send(parts) {
+                Ok(count) => IoSlice::advance_slices(&mut parts, count),
                 Err(Errno::EAGAIN) => {}
                 Err(_) => {
                     self.kill();
@@ -169,21 +168,20 @@ impl Conn {
                 }
             }
         }
-        if sent == head.len() + data.len() {
+        if parts.is_empty() {
             return Sent::Done;
         }
-        let head_sent = sent.min(head.len());
-        output.bytes.extend_from_slice(&head[head_sent..]);
-        output.bytes.extend_from_slice(&data[sent - head_sent..]);
+        for part in parts {
+            output.bytes.extend_from_slice(part);
+        }
         self.unsent.store(output.bytes.len() - output.sent, SeqCst);
         if waited { Sent::Done } else { Sent::Stalled }
     }
 
-    fn try_send(&self, head: &[u8], data: &[u8]) -> nix::Result<usize> {
-        let parts = [IoSlice::new(head), IoSlice::new(data)];
+    fn try_send(&self, parts: &[IoSlice<'_>]) -> nix::Result<usize> {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         loop {
-            match sendmsg::<UnixAddr>(self.stream.as_raw_fd(), &parts, &[], flags, None) {
+            match sendmsg::<UnixAddr>(self.stream.as_raw_fd(), parts, &[], flags, None) {
                 Err(Errno::EINTR) => {}
                 result => return result,
             }

@@ -3,6 +3,7 @@
 
 use super::conn::Conn;
 use super::proto::{REQUEST_LEN, RequestHeader};
+use crate::net::read_ahead;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv};
@@ -44,6 +45,8 @@ pub(crate) struct Lane {
     buffer: Box<[u8]>,
     start: usize,
     end: usize,
+    /// Bytes of the payload received last.
+    payload: usize,
     skip: usize,
     eof: bool,
 }
@@ -58,6 +61,7 @@ impl Lane {
             buffer,
             start: 0,
             end: leftover.len(),
+            payload: 0,
             skip: 0,
             eof: false,
         }
@@ -125,7 +129,8 @@ impl Lane {
             self.end -= self.start;
             self.start = 0;
         }
-        let room = &mut self.buffer[self.end..];
+        let ahead = read_ahead(self.buffer.len() - self.end, self.payload);
+        let room = &mut self.buffer[self.end..][..ahead];
         if room.is_empty() {
             return;
         }
@@ -141,12 +146,14 @@ impl Lane {
     /// behind it are taken along into the buffer.
     pub(crate) fn receive(&mut self, payload: &mut [u8], budget: Duration) -> Received {
         let mut got = self.copy_out(payload);
+        self.payload = payload.len();
+        let ahead = read_ahead(self.buffer.len(), self.payload);
         let mut deadline = None;
         while got < payload.len() {
             // The buffer is empty now, or the payload would be complete.
             let mut parts = [
                 IoSliceMut::new(&mut payload[got..]),
-                IoSliceMut::new(&mut self.buffer),
+                IoSliceMut::new(&mut self.buffer[..ahead]),
             ];
             match readv(self.conn.as_fd(), &mut parts) {
                 Ok(0) => return Received::Closed,

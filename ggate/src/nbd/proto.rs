@@ -246,6 +246,35 @@ fn chunk(out: &mut [u8], kind: u16, cookie: u64, length: u32) {
     out[16..20].copy_from_slice(&length.to_be_bytes());
 }
 
+/// What goes before a reply's data, or all of a reply that has none.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReplyHead {
+    bytes: [u8; 28],
+    length: usize,
+}
+
+impl ReplyHead {
+    /// No bytes at all.
+    pub(crate) const EMPTY: Self = Self {
+        bytes: [0; 28],
+        length: 0,
+    };
+
+    /// The bytes to be sent.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+/// Of any of the heads above.
+impl<const N: usize> From<[u8; N]> for ReplyHead {
+    fn from(head: [u8; N]) -> Self {
+        let mut bytes = [0; 28];
+        bytes[..N].copy_from_slice(&head);
+        Self { bytes, length: N }
+    }
+}
+
 /// Splits a number off the front; `None` when there are too few bytes.
 pub(super) fn take2(bytes: &[u8]) -> Option<(u16, &[u8])> {
     let (head, rest) = bytes.split_first_chunk()?;

@@ -10,6 +10,7 @@ use super::{MAX_REQUEST, MAX_UNANSWERED, Session, SessionError, Tag};
 use ggate::buffer::Buf;
 use ggate::disk::{Job, Op, Submitted};
 use ggate::errno::WireErrno;
+use ggate::net::read_ahead;
 use ggate::range::ByteRange;
 use ggate::wire::{Command, Request};
 use nix::errno::Errno;
@@ -23,6 +24,8 @@ struct Input {
     bytes: Box<[u8]>,
     start: usize,
     end: usize,
+    /// Bytes of the payload received last.
+    last_payload: usize,
 }
 
 impl Input {
@@ -31,6 +34,7 @@ impl Input {
             bytes: vec![0; INPUT].into_boxed_slice(),
             start: 0,
             end: 0,
+            last_payload: 0,
         }
     }
 
@@ -103,7 +107,8 @@ impl<'a> Receiver<'a> {
         input.bytes.copy_within(input.start..input.end, 0);
         input.end -= input.start;
         input.start = 0;
-        let received = receive(self.session, &mut input.bytes[input.end..])?;
+        let ahead = read_ahead(input.bytes.len() - input.end, input.last_payload);
+        let received = receive(self.session, &mut input.bytes[input.end..][..ahead])?;
         input.end += received;
         Ok(received != 0)
     }
@@ -188,6 +193,7 @@ impl<'a> Receiver<'a> {
     }
 
     fn receive_payload(&mut self, data: &mut [u8]) -> Result<(), SessionError> {
+        self.input.last_payload = data.len();
         let mut done = self.input.take(data);
         if done < data.len() {
             self.session.out.send();

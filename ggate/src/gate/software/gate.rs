@@ -1,5 +1,6 @@
 //! One gate: its properties, its queues, and who waits for what.
 
+use super::answers::Answers;
 use super::queue::{Client, Origin, Payload, Queued, Queues, Then};
 use super::reader::{Reader, Stream};
 use super::spill::Spill;
@@ -12,6 +13,7 @@ use crate::nbd::proto::NbdError;
 use crate::range::{ByteRange, Geometry};
 use nix::errno::Errno;
 use parking_lot::{Condvar, Mutex};
+use std::io::IoSlice;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::{
@@ -257,20 +259,24 @@ impl Gate {
         Ok(())
     }
 
-    /// DONE.
-    pub(super) fn done(&self, request: &Request, outcome: Outcome<'_>) {
-        let blocked = self.is_blocked();
-        let Some(queued) = self.queues(|queues| queues.finish(request.seq)) else {
-            return;
-        };
-        if let Outcome::Error(Errno::EAGAIN) = outcome {
-            if let Some(conn) = self.queues(|queues| queues.give_back(queued)) {
-                self.drop_client(&conn);
+    /// DONE, for any number of requests.
+    pub(super) fn done(&self, done: &mut dyn Iterator<Item = (Request, Outcome<'_>)>) {
+        let mut blocked = false;
+        self.complete(done.filter_map(|(request, outcome)| {
+            let queued = self.queues(|queues| {
+                // Under the lock: START may get there at any time.
+                blocked |= self.is_blocked();
+                queues.finish(request.seq)
+            })?;
+            if let Outcome::Error(Errno::EAGAIN) = outcome {
+                if let Some(conn) = self.queues(|queues| queues.give_back(queued)) {
+                    self.drop_client(&conn);
+                }
+                self.waker.wake();
+                return None;
             }
-            self.waker.wake();
-            return;
-        }
-        self.complete(queued, outcome);
+            Some((queued, outcome))
+        }));
         if blocked {
             self.waker.wake();
         }
@@ -281,32 +287,55 @@ impl Gate {
         self.orphans.load(Acquire) > 0 || !self.has_room()
     }
 
-    fn complete(&self, queued: Queued, outcome: Outcome<'_>) {
-        let request = queued.request;
-        let result: nix::Result<&[u8]> = match (request.command, outcome) {
-            (_, Outcome::Error(errno)) => Err(errno),
-            (Command::Read, Outcome::Data(data))
-                if u64::try_from(data.len()) == Ok(request.range.length) =>
-            {
-                Ok(data)
+    /// Answers requests that are in no queue any more, a client's together.
+    fn complete<'a>(&self, done: impl Iterator<Item = (Queued, Outcome<'a>)>) {
+        let mut answers = Answers::new();
+        for (queued, outcome) in done {
+            let request = queued.request;
+            let result: nix::Result<&[u8]> = match (request.command, outcome) {
+                (_, Outcome::Error(errno)) => Err(errno),
+                (Command::Read, Outcome::Data(data))
+                    if u64::try_from(data.len()) == Ok(request.range.length) =>
+                {
+                    Ok(data)
+                }
+                (Command::Read, _) => Err(Errno::EIO),
+                _ => Ok(&[]),
+            };
+            match queued.origin {
+                Origin::Consumer(completion) => completion(result),
+                Origin::Client(client) => self.answer(client, &request, result, &mut answers),
             }
-            (Command::Read, _) => Err(Errno::EIO),
-            _ => Ok(&[]),
-        };
-        match queued.origin {
-            Origin::Consumer(completion) => completion(result),
-            Origin::Client(client) => self.answer(client, &request, result),
         }
+        self.deliver(&mut answers);
     }
 
-    fn answer(&self, client: Client, request: &Request, result: nix::Result<&[u8]>) {
+    fn answer<'a>(
+        &self,
+        client: Client,
+        request: &Request,
+        result: nix::Result<&'a [u8]>,
+        answers: &mut Answers<'a>,
+    ) {
         let Client { conn, cookie, then } = client;
         let error = result.err().map(NbdError::from);
+        let read = read_length(request.command, request.range);
         match (&then, result) {
-            (Then::Reply, Ok(data)) if request.command == Command::Read => {
-                self.sent(&conn, conn.reply_data(cookie, request.range.offset, data));
+            (Then::Reply, _) => {
+                let (head, data) = match result {
+                    Ok(data) if read > 0 => {
+                        (conn.data_head(cookie, request.range.offset, data), data)
+                    }
+                    _ => {
+                        let reads = request.command == Command::Read;
+                        (conn.head(cookie, reads, error), &[][..])
+                    }
+                };
+                if !answers.takes(&conn) {
+                    self.deliver(answers);
+                }
+                return answers.push(conn, head, data, read);
             }
-            (Then::Reply, _) => self.reply(&conn, cookie, request.command, error),
             (Then::Flush, _) => self.conclude(&conn, cookie, true, error),
             (Then::Part(parts), _) => {
                 if let Some(result) = parts.end(error) {
@@ -314,7 +343,17 @@ impl Gate {
                 }
             }
         }
-        if conn.finished(read_length(request.command, request.range)) {
+        if conn.finished(1, read) {
+            self.waker.wake();
+        }
+    }
+
+    fn deliver(&self, answers: &mut Answers<'_>) {
+        let Some(delivered) = answers.deliver() else {
+            return;
+        };
+        self.sent(&delivered.conn, delivered.sent);
+        if delivered.unparked {
             self.waker.wake();
         }
     }
@@ -357,8 +396,8 @@ impl Gate {
         command: Command,
         error: Option<NbdError>,
     ) {
-        let read = command == Command::Read;
-        self.sent(conn, conn.reply(cookie, read, error));
+        let head = conn.head(cookie, command == Command::Read, error);
+        self.sent(conn, conn.send(&mut [IoSlice::new(head.bytes())]));
     }
 
     fn sent(&self, conn: &Arc<Conn>, sent: Sent) {
@@ -474,12 +513,10 @@ impl Gate {
     pub(super) fn end(&self, how: End) {
         let rest = self.queues(Queues::end);
         self.waker.wake();
-        for queued in rest {
-            match (&queued.origin, how) {
-                (Origin::Client(_), End::SteppedDown) => {}
-                _ => self.complete(queued, Outcome::Error(Errno::ENXIO)),
-            }
-        }
+        let answered =
+            |queued: &Queued| how == End::Destroyed || matches!(queued.origin, Origin::Consumer(_));
+        let failed = |queued| (queued, Outcome::Error(Errno::ENXIO));
+        self.complete(rest.into_iter().filter(answered).map(failed));
         let mut leaving = self.leaving.lock();
         while self.inside.load(SeqCst) > 0 {
             self.left.wait(&mut leaving);
@@ -532,11 +569,13 @@ impl Gate {
 
     /// The timeout rule: EIO for whatever is 5 seconds old.
     pub(super) fn expire(&self, now: Instant) {
-        let blocked = self.is_blocked();
-        let expired = self.queues(|queues| queues.expire(now));
-        for queued in expired {
-            self.complete(queued, Outcome::Error(Errno::EIO));
-        }
+        let mut blocked = false;
+        let expired = self.queues(|queues| {
+            blocked = self.is_blocked();
+            queues.expire(now)
+        });
+        let failed = |queued| (queued, Outcome::Error(Errno::EIO));
+        self.complete(expired.into_iter().map(failed));
         if blocked {
             self.waker.wake();
         }

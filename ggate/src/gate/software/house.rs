@@ -32,8 +32,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const TICK: Duration = Duration::from_secs(1);
 
 /// Socket buffers of a client: a whole large reply, so that it leaves with one
-/// system call. The system may grant less.
-const SOCKET_BUFFER: usize = 1 << 20;
+/// system call while the last one is being read. The system may grant less.
+const SOCKET_BUFFER: usize = 2 << 20;
 
 /// Commands of other processes at the same time, each on a thread of its own.
 const MAX_COMMANDS: usize = 8;

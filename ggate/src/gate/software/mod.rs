@@ -16,6 +16,7 @@
 //!   outstanding, since only whoever called START has their data.
 //! - An NBD client is told of ENOMEM; GEOM would retry.
 
+mod answers;
 mod consumer;
 mod control;
 mod gate;
@@ -303,9 +304,21 @@ impl Ggctl for Software {
     }
 
     fn done(&self, unit: Unit, request: &Request, outcome: Outcome<'_>) -> nix::Result<()> {
+        self.done_all(unit, &mut std::iter::once((*request, outcome)))
+    }
+
+    fn done_all(
+        &self,
+        unit: Unit,
+        done: &mut dyn Iterator<Item = (Request, Outcome<'_>)>,
+    ) -> nix::Result<()> {
         let gate = self.host.enter(unit).ok_or(Errno::ENOENT)?;
-        gate.done(request, outcome);
+        gate.done(done);
         Ok(())
+    }
+
+    fn done_at_once(&self) -> usize {
+        answers::MAX_ANSWERS
     }
 
     fn ready(&self, unit: Unit) -> bool {
