@@ -20,6 +20,12 @@ test: ## everything that needs no other software
 test-clients: ## whole programs with fio, qemu, libnbd, nbdkit
 	sh scripts/test-clients.sh
 
+torture-ggate: ## ten minutes of fio over a link that fails in every way
+	sh scripts/torture-ggate.sh
+
+bench: ## side by side with nbdkit
+	sh scripts/bench.sh
+
 test-drift: ## the committed bindings against FreeBSD's headers
 	sh scripts/test-drift.sh
 
@@ -47,4 +53,4 @@ install: build
 clean:
 	cargo clean
 
-.PHONY: build demo test test-clients test-drift check freebsd no-std fuzz count install clean
+.PHONY: build demo test test-clients torture-ggate bench test-drift check freebsd no-std fuzz count install clean

@@ -1,0 +1,56 @@
+//! What a process has used, as Linux tells it.
+
+use std::fs;
+use testkit::process::Running;
+
+/// Ticks per second in which `/proc` counts processor time; the same on every
+/// Linux.
+const TICKS: f64 = 100.0;
+
+/// A program under measurement.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    pub(crate) name: &'static str,
+    running: Running,
+}
+
+impl Daemon {
+    pub(crate) fn new(name: &'static str, running: Running) -> Self {
+        Self { name, running }
+    }
+
+    fn read(&self, file: &str) -> String {
+        let path = format!("/proc/{}/{file}", self.running.pid());
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {path}: {error}", self.name))
+    }
+
+    /// Seconds of processor time so far, of the program and of the kernel on
+    /// its behalf.
+    pub(crate) fn cpu(&self) -> f64 {
+        let stat = self.read("stat");
+        // Behind the name, which may hold anything: state is the first.
+        let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+        let ticks = |index: usize| -> f64 {
+            let field = fields.split(' ').nth(index);
+            field.and_then(|field| field.parse().ok()).unwrap_or(0.0)
+        };
+        (ticks(11) + ticks(12)) / TICKS
+    }
+
+    /// Begins anew to measure [`Self::peak`].
+    pub(crate) fn forget_peak(&self) {
+        let path = format!("/proc/{}/clear_refs", self.running.pid());
+        fs::write(&path, "5").unwrap_or_else(|error| panic!("{}: {path}: {error}", self.name));
+    }
+
+    /// The most memory that was resident, in MiB.
+    pub(crate) fn peak(&self) -> f64 {
+        let status = self.read("status");
+        let peak = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .and_then(|rest| rest.trim().strip_suffix(" kB"))
+            .and_then(|number| number.parse::<f64>().ok());
+        peak.expect("VmHWM in kB") / 1024.0
+    }
+}
