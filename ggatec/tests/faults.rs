@@ -2,18 +2,12 @@
 //! provider sees no error, and every write is where it belongs.
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
-use std::fs;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::thread;
+use std::time::Duration;
 use testkit::chain::Chain;
-use testkit::nbd::Client;
-use testkit::process::{Running, wait_for};
+use testkit::load::{self, BLOCK, Load};
+use testkit::process::Running;
 use testkit::proxy::{Direction, End, Proxy};
-
-const BLOCK: usize = 16 << 10;
-const BLOCKS: u64 = 64;
 
 /// Longest time from the end of a fault to the next completed request.
 const RECOVERY: Duration = Duration::from_secs(5);
@@ -21,30 +15,21 @@ const RECOVERY: Duration = Duration::from_secs(5);
 /// The chain with a proxy in it, under load.
 struct Faulty {
     proxy: Proxy,
-    completed: Arc<AtomicU64>,
-    stop: Arc<AtomicBool>,
-    load: Option<JoinHandle<Vec<u64>>>,
+    load: Load,
     _ggatec: Running,
     chain: Chain,
 }
 
 impl Faulty {
     fn new() -> Self {
-        let chain = Chain::new(BLOCKS * BLOCK as u64);
+        let chain = Chain::new(load::REGION);
         let proxy = Proxy::start(chain.server).unwrap();
         let ggatec = chain.ggatec_via(proxy.address().port(), &["create", "-v"]);
         ggatec.wait_for_line("ggate0");
-        let client = Client::connect(&chain.socket("ggate0")).unwrap();
-        let (completed, stop) = (Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());
-        let load = thread::spawn({
-            let (completed, stop) = (Arc::clone(&completed), Arc::clone(&stop));
-            move || load(client, &completed, &stop)
-        });
+        let load = Load::start(&chain.socket("ggate0"), 0);
         Self {
             proxy,
-            completed,
-            stop,
-            load: Some(load),
+            load,
             _ggatec: ggatec,
             chain,
         }
@@ -53,49 +38,14 @@ impl Faulty {
     /// Waits until the load makes progress again; it must not take longer than
     /// [`RECOVERY`].
     fn recovers(&self) {
-        let (before, began) = (self.completed.load(Ordering::SeqCst), Instant::now());
-        // One request may have been on its way past the fault.
-        wait_for("progress", || {
-            (self.completed.load(Ordering::SeqCst) > before + 2).then_some(())
-        });
-        assert!(began.elapsed() < RECOVERY, "took {:?}", began.elapsed());
+        let took = self.load.progress();
+        assert!(took < RECOVERY, "took {took:?}");
     }
 
     /// Ends the load; what it wrote last is in the file.
-    fn verify(mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        let written = self.load.take().unwrap().join().unwrap();
-        let file = fs::read(&self.chain.image).unwrap();
-        for (block, (content, stamp)) in file.chunks(BLOCK).zip(written).enumerate() {
-            assert_eq!(content, stamped(stamp), "block {block}");
-        }
+    fn verify(self) {
+        self.load.verify(&self.chain.image);
     }
-}
-
-/// A block that says which write it is of.
-fn stamped(stamp: u64) -> Vec<u8> {
-    stamp.to_le_bytes().repeat(BLOCK / 8)
-}
-
-/// Writes blocks and reads others back, one by one, until it is stopped. Says
-/// what each block holds at the end.
-fn load(mut client: Client, completed: &AtomicU64, stop: &AtomicBool) -> Vec<u64> {
-    let mut blocks = vec![0; usize::try_from(BLOCKS).unwrap()];
-    for stamp in 1.. {
-        if stop.load(Ordering::SeqCst) {
-            break;
-        }
-        let write = stamp * 7 % BLOCKS;
-        let offset = |block| block * BLOCK as u64;
-        assert_eq!(client.write(offset(write), &stamped(stamp)).unwrap(), 0);
-        blocks[usize::try_from(write).unwrap()] = stamp;
-        let read = stamp * 5 % BLOCKS;
-        let expected = stamped(blocks[usize::try_from(read).unwrap()]);
-        let length = u32::try_from(BLOCK).unwrap();
-        assert_eq!(client.read(offset(read), length).unwrap(), Ok(expected));
-        completed.fetch_add(1, Ordering::SeqCst);
-    }
-    blocks
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 pub mod cases;
 pub mod chain;
+pub mod load;
 pub mod nbd;
 pub mod process;
 pub mod proxy;

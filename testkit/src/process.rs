@@ -388,13 +388,19 @@ impl Running {
 
     /// Waits for the end.
     #[track_caller]
-    pub fn finish(mut self) -> Finished {
-        let deadline = Instant::now() + DEADLINE;
+    pub fn finish(self) -> Finished {
+        self.finish_within(DEADLINE)
+    }
+
+    /// Waits for the end of what may take longer than other things.
+    #[track_caller]
+    pub fn finish_within(mut self, patience: Duration) -> Finished {
+        let deadline = Instant::now() + patience;
         let status = loop {
             match self.child.try_wait().expect("our own child") {
                 Some(status) => break status,
                 None if Instant::now() < deadline => std::thread::sleep(POLL_INTERVAL),
-                None => panic!("still runs after {DEADLINE:?}: {self:?}"),
+                None => panic!("still runs after {patience:?}: {self:?}"),
             }
         };
         Finished {

@@ -5,6 +5,7 @@ mod fio;
 mod libnbd;
 mod provider;
 mod qemu;
+mod torture;
 
 use std::process::{Command, Stdio};
 
