@@ -12,6 +12,7 @@ pub mod log;
 pub mod media;
 pub mod nbd;
 pub mod net;
+pub mod opener;
 pub mod provider;
 pub mod range;
 pub mod wire;

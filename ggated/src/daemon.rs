@@ -1,11 +1,12 @@
 //! The life of the daemon: start, signals, orderly end.
 
 use crate::listen;
-use crate::opener::Direct;
+use crate::opener::{Keeper, PATIENCE};
 use crate::options::Options;
 use crate::server::{Server, reason};
 use ggate::daemon::{self, Mode, PidFile, Readiness, Signal, Start, on_signals};
 use ggate::log::{self, Sink};
+use ggate::opener::Processes;
 use std::io::{self, PipeWriter, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -27,7 +28,11 @@ pub(crate) fn run(options: &Options) -> ExitCode {
 }
 
 fn serve(options: &Options, ready: Readiness) -> ExitCode {
-    let server = match Server::new(&options.exports, options.tcp, Box::new(Direct)) {
+    let opener = match Processes::new("ggated") {
+        Ok(processes) => Keeper::new(Arc::new(processes), PATIENCE),
+        Err(error) => return log::fatal(format_args!("Cannot open myself: {}.", reason(&error))),
+    };
+    let server = match Server::new(&options.exports, options.tcp, Box::new(opener)) {
         Ok(server) => Arc::new(server),
         Err(error) => return log::fatal(error),
     };

@@ -5,12 +5,13 @@
 //! these threads and the time they wait for the client are bounded.
 
 use crate::exports::Export;
+use crate::opener::Opening;
 use crate::server::{HalfOpen, PATIENCE, Server};
 use crate::session::{Client, Parts};
 use ggate::errno::WireErrno;
 use ggate::gate::Access;
 use ggate::log;
-use ggate::media::{Media, OpenOptions};
+use ggate::media::Media;
 use ggate::range::Geometry;
 use ggate::wire::{ClientInitial, Direction, Hello, InstanceId, ServerInitial, Version};
 use nix::errno::Errno;
@@ -109,21 +110,22 @@ impl Connection<'_> {
     }
 
     fn open(&self, initial: &ClientInitial, client: &Client) -> Result<Arc<dyn Media>, Errno> {
-        let options = self.authorise(initial)?;
+        let (path, options) = self.authorise(initial)?;
         if !self.server.has_room() {
             log::warning!("{client}: refused: too many sessions.");
             return Err(Errno::EBUSY);
         }
         self.server.end_predecessors(client)?;
-        let opened = self.server.opener.open(&initial.path, options);
+        let opened = self.server.opener.open(&path, options);
         opened.map_err(|error| {
-            log::error!("Cannot open {}: {error}.", initial.path);
+            log::error!("Cannot open {path}: {error}.");
             error.errno()
         })
     }
 
-    /// Whether the client may have what it asks for, and how to open it.
-    fn authorise(&self, initial: &ClientInitial) -> Result<OpenOptions, Errno> {
+    /// Whether the client may have what it asks for, what that is in the exports
+    /// file, and how to open it.
+    fn authorise(&self, initial: &ClientInitial) -> Result<Opening, Errno> {
         let exports = self.server.exports();
         let (address, path) = (self.address, &initial.path);
         let Some(export) = exports.find(address, path) else {
@@ -137,10 +139,13 @@ impl Connection<'_> {
         if initial.direct && export.direct == Some(false) {
             log::warning!("{address}: {path}: direct I/O requested, but the export says nodirect.");
         }
-        export.grant(initial.access, initial.direct).ok_or_else(|| {
-            log::warning!("{}", denied(export, initial.access, address));
-            Errno::EPERM
-        })
+        let options = export
+            .grant(initial.access, initial.direct)
+            .ok_or_else(|| {
+                log::warning!("{}", denied(export, initial.access, address));
+                Errno::EPERM
+            })?;
+        Ok((export.path.clone(), options))
     }
 
     /// The second connection: both go into a session.

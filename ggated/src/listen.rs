@@ -69,7 +69,7 @@ fn bind_one(address: IpAddr, port: u16, tcp: &TcpOptions) -> io::Result<TcpListe
 }
 
 /// Accepts until something can be read from `stop`.
-pub(crate) fn accept_until(server: &Arc<Server>, listeners: &[TcpListener], stop: &PipeReader) {
+pub fn accept_until(server: &Arc<Server>, listeners: &[TcpListener], stop: &PipeReader) {
     let threads = Arc::new(AtomicUsize::new(0));
     let stopping = PollFd::new(stop.as_fd(), PollFlags::POLLIN);
     let mut fds = vec![stopping];

@@ -1,8 +1,8 @@
 //! What the whole server knows: exports, who is coming, who is there.
 
 use crate::crowd::{Crowd, Id};
-use crate::exports::{Exports, ExportsError, short};
-use crate::opener::Opener;
+use crate::exports::{Export, Exports, ExportsError, short};
+use crate::opener::{Opener, Opening};
 use crate::session::{Client, Parts, Session, SessionError};
 use ggate::log;
 use ggate::media::Media;
@@ -48,7 +48,7 @@ pub(crate) struct HalfOpen {
 }
 
 /// Shared by all threads.
-pub(crate) struct Server {
+pub struct Server {
     /// Socket options.
     pub(crate) tcp: TcpOptions,
     /// Names this run.
@@ -66,11 +66,19 @@ pub(crate) struct Server {
 
 /// Why there are no exports.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum LoadError {
+pub enum LoadError {
+    /// The file cannot be read.
     #[error("Cannot open exports file ({}): {}.", .0.display(), reason(.1))]
     Open(PathBuf, io::Error),
+    /// It has nothing to export, or a line that cannot be used.
     #[error("{0}")]
-    Content(#[from] ExportsError),
+    Content(String),
+}
+
+impl From<ExportsError> for LoadError {
+    fn from(error: ExportsError) -> Self {
+        Self::Content(error.to_string())
+    }
 }
 
 /// An I/O error without Rust's number behind it.
@@ -83,17 +91,19 @@ pub(crate) fn reason(error: &io::Error) -> String {
 
 impl Server {
     /// A server of what `exports_file` says, which is read now.
-    pub(crate) fn new(
+    pub fn new(
         exports_file: &Path,
         tcp: TcpOptions,
         opener: Box<dyn Opener>,
     ) -> Result<Self, LoadError> {
         let open_error = |error| LoadError::Open(exports_file.to_owned(), error);
+        let exports = load(exports_file)?;
+        opener.exported(&openings(&exports));
         Ok(Self {
             tcp,
             boot: InstanceId::random().map_err(open_error)?,
             opener,
-            exports: RwLock::new(Arc::new(load(exports_file)?)),
+            exports: RwLock::new(Arc::new(exports)),
             exports_file: std::path::absolute(exports_file).map_err(open_error)?,
             reloading: Mutex::new(()),
             strangers: Mutex::new(Crowd::new(MAX_STRANGERS, MAX_PER_ADDRESS)),
@@ -109,10 +119,13 @@ impl Server {
 
     /// Reads the exports file again; keeps the old exports when it is bad.
     /// Sessions go on.
-    pub(crate) fn reload(&self) {
+    pub fn reload(&self) {
         let reloading = self.reloading.lock();
         match load(&self.exports_file) {
-            Ok(exports) => *self.exports.write() = Arc::new(exports),
+            Ok(exports) => {
+                self.opener.exported(&openings(&exports));
+                *self.exports.write() = Arc::new(exports);
+            }
             Err(error) => {
                 log::error!("{error}");
                 log::error!(
@@ -221,8 +234,8 @@ impl Server {
         }
     }
 
-    /// Ends every session in order.
-    pub(crate) fn stop(&self) {
+    /// Ends every session in order, and lets go of the media.
+    pub fn stop(&self) {
         let strangers = self.strangers.lock().drain();
         for stranger in strangers {
             // It may be closed already.
@@ -237,7 +250,17 @@ impl Server {
                 log::warning!("{}: the medium does not answer.", session.client);
             }
         }
+        self.opener.exported(&[]);
     }
+}
+
+/// What has to be opened for clients that use all they may.
+fn openings(exports: &Exports) -> Vec<Opening> {
+    let opening = |export: &Export| {
+        let options = export.grant(export.access, false)?;
+        Some((export.path.clone(), options))
+    };
+    exports.iter().filter_map(opening).collect()
 }
 
 /// Reads and parses an exports file.

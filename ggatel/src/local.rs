@@ -9,7 +9,8 @@ use ggate::gate::handle::Handle;
 use ggate::gate::serve::{self, Ended, Handler, Payload};
 use ggate::gate::{Command, Outcome, Request};
 use ggate::log;
-use ggate::media::{self, Media, MediaError, OpenOptions};
+use ggate::media::{Media, MediaError, OpenOptions};
+use ggate::opener::{self, Processes};
 use ggate::provider::{ProviderError, Wanted};
 use nix::errno::Errno;
 use parking_lot::{Condvar, Mutex};
@@ -17,6 +18,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+use crate::NAME;
 
 /// Memory for payloads, in bytes, shared by all requests.
 const MEMORY: usize = 48 << 20;
@@ -48,16 +51,20 @@ pub(crate) fn run(
     ready: Readiness,
 ) -> Result<(), LocalError> {
     let ctl = wanted.open()?;
-    // Before CREATE, and closed when the gate is gone: kernel document 7.7,
-    // rules 3 and 9.
-    let medium = media::open(path, options(opening)).map_err(|error| LocalError::Media {
+    // Before CREATE (kernel document 7.7, rule 3), and by a helper: a provider
+    // of which we are the last closer keeps us from ending when we are killed
+    // while ours is tasted, and one that we have to open first keeps us from
+    // the rescue (7.5, case E).
+    let helpers = Processes::new(NAME).map_err(|e| LocalError::System("open myself", e))?;
+    let medium = opener::open(&helpers, path, options(opening));
+    let medium = medium.map_err(|error| LocalError::Media {
         path: path.into(),
         error,
     })?;
     let info = std::path::absolute(path).unwrap_or_else(|_| path.into());
     let info = info.display().to_string();
     let gate = wanted.obtain(ctl, medium.geometry(), opening.access, info)?;
-    let local = Local::new(gate, Arc::new(medium));
+    let local = Local::new(gate, medium);
     ready
         .detach()
         .map_err(|e| LocalError::System("leave the terminal", e))?;

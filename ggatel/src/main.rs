@@ -3,6 +3,7 @@
 mod local;
 mod options;
 
+use ggate::opener::Request;
 use ggate::{admin, daemon};
 use options::Command;
 use std::process::ExitCode;
@@ -10,6 +11,9 @@ use std::process::ExitCode;
 const NAME: &str = "ggatel";
 
 fn main() -> ExitCode {
+    if let Some(request) = Request::from_args(std::env::args_os()) {
+        return request.run();
+    }
     let (path, opening, wanted, mode) = match options::parse(std::env::args_os().skip(1)) {
         Ok(Command::Serve {
             path,

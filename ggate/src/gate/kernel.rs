@@ -132,6 +132,14 @@ pub fn list(unit: Option<Unit>) -> Result<Vec<GateInfo>, ListError> {
     Ok(gates)
 }
 
+/// Waits until every event that GEOM had queued has been handled and its queue
+/// was empty: asks for the size of the tree alone, which takes no lock that
+/// others need (7.6).
+pub(super) fn wait_until_quiet() {
+    // Only the waiting matters.
+    let _ = sysctl_confxml(None);
+}
+
 /// Up to here a sysctl does not take the lock that all large ones share and
 /// that would be held while a taste hangs (7.6).
 const SMALL_TREE: usize = 16 << 10;

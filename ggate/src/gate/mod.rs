@@ -42,7 +42,7 @@ pub struct Seq(pub u64);
 pub const MAX_QUEUE_LIMIT: u32 = 4096;
 
 /// Access that consumers of a provider get.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Access {
     /// Both.
     #[default]
@@ -279,6 +279,14 @@ pub fn load_and_open() -> io::Result<Box<dyn Ggctl>> {
         crate::daemon::load_module(c"geom_gate", c"g_gate")?;
     }
     open()
+}
+
+/// Waits until GEOM's event queue has been empty; where there is none, for
+/// nothing. Takes as long as the slowest taste: only for a process or thread
+/// that may hang.
+pub fn wait_until_quiet() {
+    #[cfg(target_os = "freebsd")]
+    kernel::wait_until_quiet();
 }
 
 /// The gates of this machine, or only the one called `ggateN`, of the same

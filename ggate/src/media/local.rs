@@ -1,6 +1,6 @@
 //! A medium behind a descriptor.
 
-use super::{Kind, Media, MediaError, ioctl, kind_of};
+use super::{Identity, Kind, Media, MediaError, ioctl};
 use crate::range::{ByteRange, Geometry};
 use nix::errno::Errno;
 use nix::fcntl::{self, FcntlArg, FdFlag, OFlag};
@@ -23,8 +23,7 @@ impl LocalMedia {
     /// Takes an open descriptor, also one that another process passed; asks it
     /// for its kind, size and access mode.
     pub fn from_fd(fd: OwnedFd) -> Result<Self, MediaError> {
-        let stat = stat::fstat(&fd).map_err(MediaError::Open)?;
-        let kind = kind_of(&stat)?;
+        let kind = identity(fd.as_fd())?.kind;
         let flags = OFlag::from_bits_retain(
             fcntl::fcntl(&fd, FcntlArg::F_GETFL).map_err(MediaError::Open)?,
         );
@@ -32,20 +31,10 @@ impl LocalMedia {
         fcntl::fcntl(&fd, blocking).map_err(MediaError::Open)?;
         fcntl::fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(MediaError::Open)?;
         let writable = flags & OFlag::O_ACCMODE != OFlag::O_RDONLY;
-        let (media_size, sector_size) = match kind {
-            Kind::File => (u64::try_from(stat.st_size).unwrap_or(0), FILE_SECTOR),
-            Kind::Disk => ioctl::sizes(fd.as_fd()).map_err(|error| match error {
-                Errno::ENOTTY | Errno::ENODEV => MediaError::NotADisk("this device"),
-                other => MediaError::Size(other),
-            })?,
-        };
+        let geometry = measure(fd.as_fd(), kind)?;
         if kind == Kind::Disk && writable && ioctl::is_read_only(fd.as_fd()) {
             return Err(MediaError::ReadOnly);
         }
-        let geometry = Geometry {
-            media_size,
-            sector_size,
-        };
         Ok(Self {
             fd,
             kind,
@@ -53,6 +42,37 @@ impl LocalMedia {
             geometry,
         })
     }
+
+    /// Its sizes at this moment; ENXIO when the disk is gone.
+    pub fn measure(&self) -> Result<Geometry, MediaError> {
+        measure(self.as_fd(), self.kind)
+    }
+
+    /// Which file or disk it is.
+    pub fn identity(&self) -> Result<Identity, MediaError> {
+        identity(self.as_fd())
+    }
+}
+
+fn identity(fd: BorrowedFd<'_>) -> Result<Identity, MediaError> {
+    Identity::of(&stat::fstat(fd).map_err(MediaError::Open)?)
+}
+
+fn measure(fd: BorrowedFd<'_>, kind: Kind) -> Result<Geometry, MediaError> {
+    let (media_size, sector_size) = match kind {
+        Kind::File => {
+            let size = stat::fstat(fd).map_err(MediaError::Size)?.st_size;
+            (u64::try_from(size).unwrap_or(0), FILE_SECTOR)
+        }
+        Kind::Disk => ioctl::sizes(fd).map_err(|error| match error {
+            Errno::ENOTTY | Errno::ENODEV => MediaError::NotADisk("this device"),
+            other => MediaError::Size(other),
+        })?,
+    };
+    Ok(Geometry {
+        media_size,
+        sector_size,
+    })
 }
 
 impl AsFd for LocalMedia {

@@ -17,6 +17,7 @@ use crate::range::{ByteRange, Geometry};
 use nix::errno::Errno;
 use nix::fcntl::{self, OFlag};
 use nix::sys::stat::{self, Mode, SFlag};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// Something that holds data. Every call completes or fails: a short transfer
@@ -41,7 +42,7 @@ pub trait Media: Send + Sync {
 }
 
 /// How to open a medium.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct OpenOptions {
     /// For reading, writing, or both.
     pub access: Access,
@@ -88,6 +89,11 @@ const DIRECTORY: &str = "a directory";
 /// Opens a medium. Never waits for the other end of a fifo and never opens
 /// what cannot be a disk (opening some devices does something).
 pub fn open(path: &Path, options: OpenOptions) -> Result<LocalMedia, MediaError> {
+    LocalMedia::from_fd(open_descriptor(path, options)?)
+}
+
+/// The first half of [`open`]: a descriptor to be passed on.
+pub(crate) fn open_descriptor(path: &Path, options: OpenOptions) -> Result<OwnedFd, MediaError> {
     kind_of(&stat::stat(path).map_err(MediaError::Open)?)?;
     let access = match options.access {
         Access::ReadOnly => OFlag::O_RDONLY,
@@ -97,8 +103,38 @@ pub fn open(path: &Path, options: OpenOptions) -> Result<LocalMedia, MediaError>
     let mut flags = access | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
     flags.set(OFlag::O_DIRECT, options.direct);
     flags.set(OFlag::O_SYNC, options.sync);
-    let fd = fcntl::open(path, flags, Mode::empty()).map_err(MediaError::Open)?;
-    LocalMedia::from_fd(fd)
+    fcntl::open(path, flags, Mode::empty()).map_err(MediaError::Open)
+}
+
+/// Which file or disk this is, whatever it is called.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Identity {
+    file_system: libc::dev_t,
+    inode: libc::ino_t,
+    device: libc::dev_t,
+    kind: Kind,
+}
+
+impl Identity {
+    fn of(stat: &stat::FileStat) -> Result<Self, MediaError> {
+        Ok(Self {
+            file_system: stat.st_dev,
+            inode: stat.st_ino,
+            device: stat.st_rdev,
+            kind: kind_of(stat)?,
+        })
+    }
+
+    /// A disk, or a regular file.
+    #[must_use]
+    pub fn is_disk(self) -> bool {
+        self.kind == Kind::Disk
+    }
+}
+
+/// What a path names at this moment.
+pub fn identify(path: &Path) -> Result<Identity, MediaError> {
+    Identity::of(&stat::stat(path).map_err(MediaError::Open)?)
 }
 
 /// What a medium is, which decides by which calls it is handled.
