@@ -52,24 +52,42 @@ pub(crate) struct Session {
 
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ConnectError {
+pub enum ConnectError {
+    /// There is no such host, or no name service.
     #[error("Cannot resolve {host}: {error}")]
-    Resolve { host: String, error: io::Error },
-    #[error("Cannot connect to {host}:{port}: {error}")]
-    Connect {
+    Resolve {
+        /// As typed.
         host: String,
-        port: u16,
+        /// Why.
         error: io::Error,
     },
+    /// Nobody answers there.
+    #[error("Cannot connect to {host}:{port}: {error}")]
+    Connect {
+        /// As typed.
+        host: String,
+        /// TCP port.
+        port: u16,
+        /// Why.
+        error: io::Error,
+    },
+    /// The server refused, or is none.
     #[error("Cannot connect: {0}")]
     Handshake(#[from] HandshakeError),
+    /// It changed between the two handshakes.
     #[error("Cannot connect: the server gave its two connections different media")]
     Torn,
+    /// It cannot back the provider any more.
     #[error(
         "Refusing the server's medium: it had {} bytes in sectors of {}, now it has {} in sectors of {}",
         then.media_size, then.sector_size, now.media_size, now.sector_size
     )]
-    Changed { then: Geometry, now: Geometry },
+    Changed {
+        /// When the provider was made.
+        then: Geometry,
+        /// At this reconnect.
+        now: Geometry,
+    },
 }
 
 impl fmt::Display for Server {

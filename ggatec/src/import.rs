@@ -2,6 +2,7 @@
 //! answers.
 
 use ggate::daemon::{self, Readiness};
+use ggate::gate::Ggctl;
 use ggate::gate::role::Role;
 use ggate::gate::serve::{self, Ended};
 use ggate::log;
@@ -19,13 +20,17 @@ use crate::receive::{Receiver, Replies};
 
 /// Why nothing is imported, or no longer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ImportError {
+pub enum ImportError {
+    /// No session.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// No provider.
     #[error(transparent)]
     Provider(#[from] ProviderError),
+    /// The system refused something.
     #[error("Cannot {0}: {1}")]
     System(&'static str, #[source] io::Error),
+    /// The gate does not hand out requests.
     #[error("Taking requests failed: {}", .0.desc())]
     Start(Errno),
 }
@@ -34,9 +39,21 @@ fn system(doing: &'static str) -> impl Fn(io::Error) -> ImportError {
     move |error| ImportError::System(doing, error)
 }
 
-/// Runs until the provider is destroyed.
+/// The program: opens the gate and serves.
 pub(crate) fn run(remote: Remote, wanted: Wanted, ready: Readiness) -> Result<(), ImportError> {
     let ctl = wanted.open()?;
+    daemon::protect();
+    import(ctl, remote, wanted, ready)
+}
+
+/// Makes or takes over a provider on this gate and runs until it is destroyed.
+/// The threads that wait for the server live as long as the process.
+pub fn import(
+    ctl: Box<dyn Ggctl>,
+    remote: Remote,
+    wanted: Wanted,
+    ready: Readiness,
+) -> Result<(), ImportError> {
     let id = InstanceId::random().map_err(system("get random numbers"))?;
     let server = Server::new(remote, id);
     // Both handshakes come before CREATE: a taste must find somebody to answer.
@@ -68,7 +85,6 @@ fn serve(
     let supervisor = Supervisor::new(Arc::clone(client), server, medium);
     daemon::spawn("linktd", || supervisor.run()).map_err(&threads)?;
     ready.detach().map_err(system("leave the terminal"))?;
-    daemon::protect();
     let ended = serve::serve(&client.gate, &client.pool, client.as_ref(), "sendtd");
     match ended.map_err(&threads)? {
         Ended::Destroyed | Ended::Stopped => {

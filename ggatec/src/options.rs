@@ -79,17 +79,17 @@ pub(crate) enum Command {
 
 /// An export of a server and how to talk to it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Remote {
+pub struct Remote {
     /// Name or address, as typed.
-    pub(crate) host: String,
+    pub host: String,
     /// TCP port.
-    pub(crate) port: u16,
+    pub port: u16,
     /// The export.
-    pub(crate) path: ExportPath,
+    pub path: ExportPath,
     /// How the server is to open it.
-    pub(crate) opening: Opening,
+    pub opening: Opening,
     /// Options of both connections.
-    pub(crate) tcp: TcpOptions,
+    pub tcp: TcpOptions,
 }
 
 /// Parses the arguments that follow the program's name.

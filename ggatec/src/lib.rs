@@ -1,0 +1,37 @@
+//! ggatec(8) as a library, for its own `main` and for tests that need a client
+//! in their own process.
+
+mod client;
+mod connect;
+mod durability;
+pub mod import;
+mod link;
+mod options;
+mod receive;
+mod send;
+mod unanswered;
+
+pub use connect::ConnectError;
+pub use options::Remote;
+
+use ggate::{admin, daemon};
+use options::Command;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+const NAME: &str = "ggatec";
+
+/// The program, with the arguments that follow its name.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let (remote, wanted, mode) = match options::parse(args) {
+        Ok(Command::Import {
+            remote,
+            wanted,
+            mode,
+        }) => (remote, wanted, mode),
+        Ok(Command::Destroy { unit, force }) => return admin::destroy(NAME, unit, force),
+        Ok(Command::List { unit, long }) => return admin::list(NAME, unit, long),
+        Err(error) => return error.report(),
+    };
+    daemon::run(NAME, mode, |ready| import::run(remote, wanted, ready))
+}
