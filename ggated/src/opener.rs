@@ -33,8 +33,10 @@ pub trait Opener: Send + Sync {
     /// Called on the thread of one handshake, which it may keep waiting.
     fn open(&self, path: &ExportPath, options: OpenOptions) -> Result<Arc<dyn Media>, MediaError>;
 
-    /// What is exported from now on.
-    fn exported(&self, openings: &[Opening]);
+    /// What is exported from now on, for who holds media.
+    fn exported(&self, openings: &[Opening]) {
+        let _ = openings;
+    }
 }
 
 /// Opens files, and holds providers.

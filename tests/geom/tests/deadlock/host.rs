@@ -16,7 +16,7 @@ use ggate::range::Geometry;
 use ggate::wire::ExportPath;
 use ggatec::Remote;
 use ggated::Server;
-use ggated::opener::{Keeper, Opener, Opening as Export, PATIENCE};
+use ggated::opener::{Keeper, Opener, PATIENCE};
 use parking_lot::Mutex;
 use std::fs::File;
 use std::io::{self, PipeWriter};
@@ -257,8 +257,6 @@ impl Opener for NaiveOpener {
             _opened: opened,
         }))
     }
-
-    fn exported(&self, _: &[Export]) {}
 }
 
 impl Media for Naive {
