@@ -29,6 +29,9 @@ bench: ## side by side with nbdkit
 test-drift: ## the committed bindings against FreeBSD's headers
 	sh scripts/test-drift.sh
 
+test-freebsd: build ## ggatec, ggated, ggatel against this FreeBSD's kernel, as root
+	sh tests/freebsd/ggate.sh
+
 check: ## formatting, clippy, documentation
 	sh scripts/check.sh
 
@@ -53,4 +56,4 @@ install: build
 clean:
 	cargo clean
 
-.PHONY: build demo test test-clients torture-ggate bench test-drift check freebsd no-std fuzz count install clean
+.PHONY: build demo test test-clients torture-ggate bench test-drift test-freebsd check freebsd no-std fuzz count install clean

@@ -14,7 +14,7 @@ RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps \
 cargo fmt $generator --check
 # shellcheck disable=SC2086
 cargo clippy --locked $generator --target-dir target/bindgen -- -D warnings
-for script in scripts/*.sh ggate-sys/*.sh; do
+for script in scripts/*.sh ggate-sys/*.sh tests/freebsd/*.sh; do
 	sh -n "$script"
 done
 

@@ -25,6 +25,18 @@ pub struct Gates {
     /// DONE of a READ runs completion code that posts an event, once for each.
     posting_completions: AtomicU32,
     before_taste: Mutex<Option<Hook>>,
+    kernel: Mutex<Option<Kernel>>,
+    starts: AtomicU32,
+}
+
+/// Which kernel's way to say that a signal ended the wait in START.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kernel {
+    /// FreeBSD 12 and 13: success, with ECANCELED in it, as if the gate were
+    /// being destroyed.
+    Old,
+    /// FreeBSD 14 on: EINTR.
+    New,
 }
 
 type Hook = Box<dyn FnOnce() + Send>;
@@ -41,6 +53,8 @@ impl Gates {
             geom: Arc::clone(geom),
             posting_completions: AtomicU32::new(0),
             before_taste: Mutex::default(),
+            kernel: Mutex::default(),
+            starts: AtomicU32::new(0),
         })
     }
 
@@ -48,6 +62,17 @@ impl Gates {
     /// (kernel document 7.4, row 9).
     pub fn post_in_done(&self, count: u32) {
         self.posting_completions.store(count, Ordering::SeqCst);
+    }
+
+    /// From now on a signal comes in every other START.
+    pub fn interrupt_starts(&self, kernel: Kernel) {
+        *self.kernel.lock() = Some(kernel);
+    }
+
+    fn interrupted(&self) -> Option<Kernel> {
+        let kernel = (*self.kernel.lock())?;
+        let starts = self.starts.fetch_add(1, Ordering::SeqCst);
+        starts.is_multiple_of(2).then_some(kernel)
     }
 
     /// Runs `hook` in the next CREATE, before the new provider is tasted.
@@ -78,20 +103,31 @@ impl Gates {
         }
     }
 
-    /// Reads as GEOM does: ENOMEM is none of the consumer's business.
+    /// Reads as GEOM does.
     pub fn read(&self, unit: Unit, range: ByteRange) -> nix::Result<Vec<u8>> {
-        let open = Open {
-            read: true,
-            write: false,
-        };
+        self.ask(unit, Command::Read, range, &[])
+    }
+
+    /// Has a request carried out, and gives a READ's data back. ENOMEM is none
+    /// of a consumer's business: GEOM asks again.
+    pub fn ask(
+        &self,
+        unit: Unit,
+        command: Command,
+        range: ByteRange,
+        data: &[u8],
+    ) -> nix::Result<Vec<u8>> {
+        let read = command == Command::Read;
+        let open = Open { read, write: !read };
         let consumer = self.software.consumer(unit, open)?;
+        let data = Arc::<[u8]>::from(data);
         loop {
             let (tell, result) = channel();
             let completion = Box::new(move |data: nix::Result<&[u8]>| {
-                // The taster waits for it.
+                // Whoever asked waits for it.
                 let _ = tell.send(data.map(<[u8]>::to_vec));
             });
-            match consumer.submit(Command::Read, range, Arc::default(), completion) {
+            match consumer.submit(command, range, Arc::clone(&data), completion) {
                 Ok(()) => match result.recv().expect("every request is completed") {
                     Err(Errno::ENOMEM) => {}
                     other => return other,
@@ -157,7 +193,11 @@ impl Ggctl for Handout {
     }
 
     fn start(&self, unit: Unit, payload: &mut [u8]) -> nix::Result<Started> {
-        self.0.software.start(unit, payload)
+        match self.0.interrupted() {
+            None => self.0.software.start(unit, payload),
+            Some(Kernel::New) => Err(Errno::EINTR),
+            Some(Kernel::Old) => Ok(Started::Canceled),
+        }
     }
 
     fn done(&self, unit: Unit, request: &Request, outcome: Outcome<'_>) -> nix::Result<()> {

@@ -18,5 +18,5 @@
 mod gates;
 mod queue;
 
-pub use gates::{Gates, Handout};
+pub use gates::{Gates, Handout, Kernel};
 pub use queue::{Geom, Opened};

@@ -102,6 +102,7 @@ impl Geom {
         let mut state = self.state.lock();
         let seen = state.idle;
         state.waiting.push(me.clone());
+        self.changed.notify_all();
         while (state.running || !state.queue.is_empty()) && state.idle == seen {
             self.changed.wait(&mut state);
         }

@@ -2,17 +2,14 @@
 //! 7.5. For each there is a small program that does the obvious thing, and
 //! hangs; and ours, which does not. Whatever hangs is set free at the end the
 //! way an administrator would do it: the gate is destroyed by force.
-#![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
-mod host;
-
+use crate::host::{self, HUNG, Host, SIZE, THROUGH, serve_gate};
 use ggate::gate::handle::Handle;
 use ggate::gate::{Access, Cancel, GateId, Modify, Outcome, Started, Unit};
 use ggate::media::OpenOptions;
 use ggate::opener;
 use ggate::wire::{ClientInitial, Direction, Token, exchange_initial, exchange_versions};
 use ggated::opener::Opener;
-use host::{HUNG, Host, SIZE, THROUGH, serve_gate};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::thread;
