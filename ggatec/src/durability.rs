@@ -18,8 +18,9 @@ pub(crate) struct Durability {
     flushed: u64,
     /// Which run of which server the current session is with; none for base's.
     server: Option<InstanceId>,
-    /// A FLUSH would lie.
-    lost: bool,
+    /// How many were acknowledged when a server was found restarted: until a
+    /// FLUSH has failed for them, one that succeeds would lie.
+    lost: Option<u64>,
 }
 
 /// What a new session means for writes that were acknowledged and not flushed.
@@ -47,7 +48,7 @@ impl Durability {
         match (before, server) {
             (Some(old), Some(new)) if old == new => Verdict::Safe,
             (Some(_), Some(_)) => {
-                self.lost = true;
+                self.lost = Some(self.acknowledged);
                 Verdict::Lost
             }
             _ => Verdict::Unknown,
@@ -75,13 +76,13 @@ impl Durability {
     }
 
     /// Whether a FLUSH has to fail now, once. What is lost then counts as
-    /// reported.
+    /// reported; what the new server acknowledged does not.
     pub(crate) fn report_loss(&mut self) -> bool {
-        if std::mem::take(&mut self.lost) {
-            self.flushed = self.acknowledged;
-            return true;
-        }
-        false
+        let Some(lost) = self.lost.take() else {
+            return false;
+        };
+        self.flushed = self.flushed.max(lost);
+        true
     }
 }
 
@@ -106,6 +107,18 @@ mod tests {
         assert!(d.report_loss());
         assert!(!d.report_loss());
         assert_eq!(d.session(ONE), Verdict::Safe);
+    }
+
+    /// The FLUSH that failed covered nothing of what the new server has.
+    #[test]
+    fn writes_after_a_restart_are_at_stake_when_it_restarts_again() {
+        let mut d = after_a_write(ONE);
+        assert_eq!(d.session(TWO), Verdict::Lost);
+        d.acknowledged();
+        assert!(d.report_loss());
+        assert_eq!(d.session(ONE), Verdict::Lost);
+        assert!(d.report_loss());
+        assert!(!d.report_loss());
     }
 
     #[test]
