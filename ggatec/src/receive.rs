@@ -147,11 +147,13 @@ impl<'a> Receiver<'a> {
         if state.session != session {
             return Err(Lost::Superseded);
         }
-        let entry = state.unanswered.remove(request.seq);
+        // A FLUSH may have been answered here in the meantime.
+        let seq = request.seq;
+        let entry = state.unanswered.remove(seq).ok_or(Lost::NeverAsked(seq))?;
         if error.is_none() {
-            match (request.command, entry) {
-                (Command::Write, _) => state.durability.acknowledged(),
-                (Command::Flush, Some(entry)) => {
+            match request.command {
+                Command::Write => state.durability.acknowledged(),
+                Command::Flush => {
                     state.durability.flushed(entry.covers);
                     self.client.link.flush_works();
                 }

@@ -63,10 +63,8 @@ impl Client {
     /// Puts a request into the table and into the batch, or says with which
     /// error it is to be completed here.
     fn forward(&self, request: &Request, payload: Payload<'_>) -> Result<(), Errno> {
-        let mut covers = Covers::default();
         match request.command {
-            Command::Read | Command::Write => {}
-            Command::Flush => covers = self.flush_covers()?,
+            Command::Read | Command::Write | Command::Flush => {}
             Command::Delete | Command::Speedup | Command::Other(_) => {
                 return Err(Errno::EOPNOTSUPP);
             }
@@ -74,21 +72,28 @@ impl Client {
         let header = on_wire(request).ok_or(Errno::EINVAL)?.encode();
         let payload = (request.command == Command::Write).then(|| payload.detach());
         let mut out = self.out.lock();
-        self.state.lock().unanswered.insert(*request, covers);
+        self.enter(request)?;
         out.push(self, header, request.seq, payload);
         Ok(())
     }
 
-    /// What a FLUSH that is sent now covers, or why it fails here.
-    fn flush_covers(&self) -> Result<Covers, Errno> {
-        if self.flush_unsupported() {
-            return Err(Errno::EOPNOTSUPP);
+    /// Puts a request into the table. Whether a FLUSH may be sent is decided
+    /// under the same lock: what is found out about the server later finds the
+    /// FLUSH in the table.
+    fn enter(&self, request: &Request) -> Result<(), Errno> {
+        let mut state = self.state.lock();
+        let mut covers = Covers::default();
+        if request.command == Command::Flush {
+            if self.flush_unsupported() {
+                return Err(Errno::EOPNOTSUPP);
+            }
+            if state.durability.report_loss() {
+                return Err(Errno::EIO);
+            }
+            covers = state.durability.flush_sent();
         }
-        let durability = &mut self.state.lock().durability;
-        if durability.report_loss() {
-            return Err(Errno::EIO);
-        }
-        Ok(durability.flush_sent())
+        state.unanswered.insert(*request, covers);
+        Ok(())
     }
 }
 
@@ -107,6 +112,10 @@ impl Out {
     /// A new session: everything that is unanswered is sent again, in the old
     /// order, before anything else.
     pub(crate) fn begin(&mut self, client: &Client, number: u64, stream: TcpStream) {
+        // Without a session this gives the payloads of a batch that was begun
+        // meanwhile back to the table, to be sent in their turn.
+        self.session = None;
+        self.flush(client);
         self.session = Some(Session { number, stream });
         let again = client.state.lock().unanswered.in_order();
         for seq in again {
@@ -119,7 +128,7 @@ impl Out {
         self.flush(client);
     }
 
-    /// The session is over; payloads are already back in the table.
+    /// The session is over.
     pub(crate) fn end(&mut self) {
         self.session = None;
     }
@@ -187,4 +196,82 @@ fn write_all(mut stream: &TcpStream, frames: &[Frame]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ggate::gate::handle::Handle;
+    use ggate::gate::{Cancel, Create, GateId, Ggctl, Modify, Started, Unit};
+    use ggate::range::ByteRange;
+    use std::io::Read as _;
+    use std::net::TcpListener;
+
+    /// A gate of which nothing is asked.
+    struct NoGate;
+
+    impl Ggctl for NoGate {
+        fn create(&self, _: &Create) -> nix::Result<Unit> {
+            unreachable!()
+        }
+        fn modify(&self, _: Unit, _: &Modify) -> nix::Result<()> {
+            unreachable!()
+        }
+        fn destroy(&self, _: &GateId, _: bool) -> nix::Result<()> {
+            unreachable!()
+        }
+        fn cancel(&self, _: &GateId, _: Cancel) -> nix::Result<Unit> {
+            unreachable!()
+        }
+        fn start(&self, _: Unit, _: &mut [u8]) -> nix::Result<Started> {
+            unreachable!()
+        }
+        fn done(&self, _: Unit, _: &Request, _: Outcome<'_>) -> nix::Result<()> {
+            unreachable!()
+        }
+    }
+
+    fn client() -> Client {
+        Client::new(Handle {
+            ctl: Box::new(NoGate),
+            unit: Unit(0),
+        })
+    }
+
+    fn write(seq: u64) -> Request {
+        Request {
+            seq: Seq(seq),
+            command: Command::Write,
+            range: ByteRange::new(0, 512),
+        }
+    }
+
+    /// Requests go on being taken while there is no session.
+    #[test]
+    fn a_batch_begun_between_two_sessions_is_sent_once_in_its_turn() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut server = listener.accept().unwrap().0;
+        let client = client();
+        for seq in [1, 2] {
+            let mut payload = client.pool.get(512);
+            payload.fill(u8::try_from(seq).unwrap());
+            let header = on_wire(&write(seq)).unwrap().encode();
+            let mut out = client.out.lock();
+            client.enter(&write(seq)).unwrap();
+            out.push(&client, header, Seq(seq), Some(payload));
+        }
+        client.out.lock().begin(&client, 2, stream);
+        client.out.lock().flush(&client);
+        drop(client);
+        let mut sent = Vec::new();
+        server.read_to_end(&mut sent).unwrap();
+        let frame = wire::Request::SIZE + 512;
+        assert_eq!(sent.len(), 2 * frame);
+        for (seq, frame) in (1..).zip(sent.chunks(frame)) {
+            let header = wire::Request::decode(frame.first_chunk().unwrap());
+            assert_eq!(header.seq, Seq(seq));
+            assert_eq!(u64::from(frame[frame.len() - 1]), seq);
+        }
+    }
 }
