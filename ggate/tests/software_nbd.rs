@@ -337,6 +337,26 @@ fn requests_that_make_no_sense_are_refused_and_the_next_one_works() {
     );
 }
 
+/// A handler may send requests together for as long as the next one is at
+/// hand; one that is refused must not leave the others unsent.
+#[test]
+fn start_does_not_sleep_on_a_request_that_turns_out_to_be_refused() {
+    let bench = Bench::new(&plan());
+    let mut client = bench.client();
+    let mut burst = request(FLUSH, 0, 1, 0, 0);
+    burst.extend(request(READ, 0, 2, 1 << 40, 512));
+    client.stream().write_all(&burst).unwrap();
+    let first = bench.start();
+    assert_eq!(first.command, Command::Flush);
+    if bench.gates.ready(bench.unit) {
+        let (gates, unit) = (bench.gates.clone(), bench.unit);
+        let next = thread::spawn(move || gates.start(unit, &mut []));
+        until("START returned", || next.is_finished());
+        assert_eq!(next.join().unwrap(), Err(Errno::EINTR));
+    }
+    bench.done(&first, Outcome::Done);
+}
+
 #[test]
 fn a_read_only_export_says_so_and_refuses_writes() {
     let ram = Ram::with(&Create {

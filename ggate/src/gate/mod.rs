@@ -252,9 +252,10 @@ pub trait Ggctl: Send + Sync {
         None
     }
 
-    /// Whether the next START is certain to return at once. Callers that batch
-    /// send what they have only when this says no, so a wrong yes stops them
-    /// for good. The kernel does not tell.
+    /// Whether the next START is certain to return at once, be it with EINTR
+    /// and no request. Callers that batch send what they have when this says no
+    /// and after EINTR, so a wrong yes stops them for good. The kernel does not
+    /// tell.
     fn ready(&self, unit: Unit) -> bool {
         let _ = unit;
         false

@@ -57,6 +57,8 @@ pub(super) struct Gate {
     ended: AtomicBool,
     /// Another request is complete in some input buffer.
     more: AtomicBool,
+    /// The next START was said to return at once.
+    promised: AtomicBool,
     reader: Mutex<Reader>,
     waker: Waker,
     /// Connections that finished the handshake but are not in the reader yet.
@@ -110,6 +112,7 @@ impl Gate {
             orphans: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
             more: AtomicBool::new(false),
+            promised: AtomicBool::new(false),
             reader: Mutex::default(),
             waker: Waker::new()?,
             arrivals: Mutex::default(),
@@ -178,6 +181,12 @@ impl Gate {
 
     /// START.
     pub(super) fn start(&self, payload: &mut [u8]) -> nix::Result<Started> {
+        let started = self.wait_for_request(payload)?;
+        self.promised.store(false, Release);
+        Ok(started)
+    }
+
+    fn wait_for_request(&self, payload: &mut [u8]) -> nix::Result<Started> {
         if let Some(started) = self.take_waiting(payload) {
             return Ok(started);
         }
@@ -194,8 +203,15 @@ impl Gate {
                 self.more.store(more, Release);
                 return Ok(started);
             }
-            self.more.store(false, Release);
-            if !self.urgent() && self.waker.may_sleep() {
+            self.more.store(false, SeqCst);
+            if self.urgent() {
+                continue;
+            }
+            // What was at hand was refused, expired, or left with its client.
+            if self.promised.swap(false, SeqCst) {
+                return Err(Errno::EINTR);
+            }
+            if self.waker.may_sleep() {
                 reader.sleep(self)?;
             }
         }
@@ -227,8 +243,17 @@ impl Gate {
         }
     }
 
+    /// Whether the next START returns at once: with a request as a rule, with
+    /// EINTR if that has gone in between.
     pub(super) fn ready(&self) -> bool {
-        self.more.load(Acquire) || self.waiting.load(Acquire) > 0
+        let at_hand = || self.more.load(SeqCst) || self.waiting.load(SeqCst) > 0;
+        if !at_hand() {
+            return false;
+        }
+        // Whoever is in START just now sees the promise, or nothing was at
+        // hand any more.
+        self.promised.store(true, SeqCst);
+        at_hand()
     }
 
     /// A request that START just read from a client.
