@@ -77,8 +77,25 @@ impl Ask {
     }
 }
 
-/// Asks the process that serves a gate. `None` when there is none.
+/// How often a question whose connection ended without an answer is asked
+/// again.
+const ATTEMPTS: u32 = 3;
+
+/// Asks the process that serves a gate. `None` when there is none, which only
+/// a refused connection proves. EBUSY when there is one that hangs up.
 pub(super) fn ask(path: &Path, ask: Ask) -> nix::Result<Option<State>> {
+    for _ in 0..ATTEMPTS {
+        match ask_once(path, ask) {
+            // It died while we asked, or had no thread for us.
+            Err(Errno::ECONNRESET) => {}
+            result => return result,
+        }
+    }
+    Err(Errno::EBUSY)
+}
+
+/// ECONNRESET when the connection ended without an answer.
+fn ask_once(path: &Path, ask: Ask) -> nix::Result<Option<State>> {
     let mut stream = match UnixStream::connect(path) {
         Ok(stream) => stream,
         Err(error) => {
@@ -96,7 +113,6 @@ pub(super) fn ask(path: &Path, ask: Ask) -> nix::Result<Option<State>> {
     };
     match exchange(&mut stream) {
         Ok(line) => parse_answer(&line).unwrap_or(Err(Errno::EIO)).map(Some),
-        // It died while we asked.
         Err(error)
             if matches!(
                 error.kind(),
@@ -105,7 +121,7 @@ pub(super) fn ask(path: &Path, ask: Ask) -> nix::Result<Option<State>> {
                     | io::ErrorKind::BrokenPipe
             ) =>
         {
-            Ok(None)
+            Err(Errno::ECONNRESET)
         }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Errno::ETIMEDOUT),
         Err(error) => Err(super::rundir::errno(error)),

@@ -35,7 +35,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// system call while the last one is being read. The system may grant less.
 const SOCKET_BUFFER: usize = 2 << 20;
 
-/// Commands of other processes at the same time, each on a thread of its own.
+/// Commands of other processes at the same time (one more per further gate),
+/// each on a thread of its own; who comes later waits to be accepted.
 const MAX_COMMANDS: usize = 8;
 
 /// What the threads of a process share.
@@ -172,6 +173,9 @@ fn wait(host: &Host, gates: &[Arc<Gate>], guests: &[Guest], accepting: bool) -> 
     for gate in gates {
         if accepting {
             sources.push(Source::Door(gate.clone()));
+        }
+        // Whoever has to wait for its turn must not take us for dead.
+        if accepting && host.commands.load(SeqCst) < MAX_COMMANDS {
             sources.push(Source::Control(gate.clone()));
         }
         let stalled = gate.stalled().into_iter();
@@ -336,16 +340,15 @@ fn accept_command(host: &Arc<Host>, gate: &Gate) -> bool {
         Ok(None) => return true,
         Err(_) => return false,
     };
-    if host.commands.fetch_add(1, SeqCst) >= MAX_COMMANDS {
-        host.commands.fetch_sub(1, SeqCst);
-        return true;
-    }
+    host.commands.fetch_add(1, SeqCst);
     let unit = gate.properties.unit;
     let answering = host.clone();
     let thread = std::thread::Builder::new().name("ggctl".into());
     let spawned = thread.spawn(move || {
         control::answer(&answering, unit, &stream);
-        answering.commands.fetch_sub(1, SeqCst);
+        if answering.commands.fetch_sub(1, SeqCst) == MAX_COMMANDS {
+            answering.waker.wake();
+        }
     });
     if spawned.is_err() {
         host.commands.fetch_sub(1, SeqCst);

@@ -644,6 +644,42 @@ fn other_processes_list_and_destroy() {
     assert_eq!(bench.gates.create(&plan()), Ok(unit));
 }
 
+/// Who finds all commands taken, or is hung up on, must not take the gate for
+/// an orphan: it would remove it, or serve it a second time.
+#[test]
+fn a_busy_process_is_not_taken_for_a_dead_one() {
+    let (bench, unit) = Bench::gate();
+    let id = GateId::Unit(unit);
+    let control = bench.gates.host.rundir.control_path(unit);
+    let _open = bench.consumer(unit);
+    let silent: Vec<_> = (0..20)
+        .map(|_| std::os::unix::net::UnixStream::connect(&control).unwrap())
+        .collect();
+    let other = bench.another();
+    thread::scope(|scope| {
+        let destroyed = scope.spawn(|| other.destroy(&id, false));
+        thread::sleep(Duration::from_millis(200));
+        drop(silent);
+        assert_eq!(destroyed.join().unwrap(), Err(Errno::EBUSY));
+    });
+    assert_eq!(other.list().unwrap(), bench.gates.list().unwrap());
+}
+
+#[test]
+fn one_that_hangs_up_is_alive_and_one_that_has_gone_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("0.ctl");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let hanging_up = thread::spawn(move || {
+        for _ in 0..3 {
+            drop(listener.accept().unwrap());
+        }
+    });
+    assert_eq!(control::ask(&path, Ask::State), Err(Errno::EBUSY));
+    hanging_up.join().unwrap();
+    assert_eq!(control::ask(&path, Ask::State), Ok(None));
+}
+
 #[test]
 fn a_gate_without_a_process_is_listed_and_can_be_destroyed_or_taken_over() {
     let (bench, unit) = Bench::with(|create| {
