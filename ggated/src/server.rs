@@ -25,7 +25,7 @@ const MAX_STRANGERS: usize = 256;
 /// How many of them may come from one address.
 const MAX_PER_ADDRESS: usize = 64;
 
-/// Sessions: each may hold some threads and 64 MiB.
+/// Sessions: each may hold some threads and 16 MiB.
 const MAX_SESSIONS: usize = 1024;
 
 /// How long a handshake may take, and a session may lack its second

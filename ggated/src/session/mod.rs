@@ -38,9 +38,10 @@ use std::time::{Duration, Instant};
 /// some room.
 pub(crate) const MAX_REQUEST: u32 = 32 << 20;
 
-/// Bytes of payload a session holds at most: one longest request being
-/// received while another one waits to be sent.
-const MEMORY: usize = 64 << 20;
+/// Bytes of payload a session holds at most: sixteen of the largest requests of
+/// FreeBSD's kernels, which is what a client that never reads can make us keep.
+/// A longer request than this is alone while it is served.
+const MEMORY: usize = 16 << 20;
 
 /// Requests a session holds at most: ggatec's default queue. A client that has
 /// more of them under way waits in TCP's buffers, where they are cheap.

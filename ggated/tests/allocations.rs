@@ -1,0 +1,11 @@
+//! ggated allocates nothing per request.
+
+use std::process::ExitCode;
+use testkit::allocations::{self, Counting};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn main() -> ExitCode {
+    allocations::main("ggated", ggated::main)
+}
