@@ -75,9 +75,8 @@ Linux)
 	check_disk() { run e2fsck -fn "$1"; }
 	provider() { echo "nbd+unix:///?socket=$GGATE_RUNDIR/ggate$unit"; }
 	copy_out() { run nbdcopy "$(provider)" "$1"; }
-	# Small requests, so that there is time to do harm. No flush in the end: after
-	# its server has died, ggatec fails the next one once, on purpose.
-	copy_in() { nbdcopy --connections=1 --requests=4 --request-size=4096 "$1" "$(provider)"; }
+	# Small requests, so that there is time to do harm; a flush in the end.
+	copy_in() { nbdcopy --flush --connections=1 --requests=4 --request-size=4096 "$1" "$(provider)"; }
 	compare() { run qemu-img compare -f raw -F raw "$1" "$(provider)"; }
 	;;
 FreeBSD)

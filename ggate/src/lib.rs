@@ -2,6 +2,7 @@
 //! to serve, and the protocol between `ggatec` and `ggated`.
 
 pub mod admin;
+pub mod boot;
 pub mod buffer;
 pub mod cli;
 pub mod daemon;

@@ -3,8 +3,8 @@
 //! A WRITE is answered when the server has given it to its operating system. If
 //! that machine dies before a FLUSH, acknowledged writes are gone, and a later
 //! FLUSH over a new session would succeed all the same (wire specification,
-//! section 16, row 25). Our servers say at each start who they are (a boot id);
-//! when that has changed while acknowledged writes were not flushed, the next
+//! section 16, row 25). Our servers name the run of their operating system (a
+//! boot id), whose cache outlives them; when that has changed while acknowledged writes were not flushed, the next
 //! FLUSH must fail once, so that the file system above learns of it.
 
 use ggate::wire::InstanceId;

@@ -192,11 +192,11 @@ impl Supervisor {
             Verdict::Safe => {}
             Verdict::Unknown => log::warning!(
                 "Writes were acknowledged and not flushed before the connection was lost; \
-                 if the server was restarted, they may be gone."
+                 if the server's system was restarted, they may be gone."
             ),
             Verdict::Lost => {
                 log::error!(
-                    "The server was restarted; writes that it had acknowledged and that were not \
+                    "The server's system was restarted; writes that it had acknowledged and that were not \
                      flushed may be gone. The next flush fails to say so: check the file system."
                 );
                 let state = &mut *self.client.state.lock();

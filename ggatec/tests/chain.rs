@@ -162,6 +162,19 @@ fn a_killed_server_costs_time_and_nothing_else() {
     writer.join().unwrap();
 }
 
+/// What a server gave to its operating system survives the server.
+#[test]
+fn a_flush_after_the_death_of_the_server_alone_succeeds() {
+    let mut chain = Chain::new(SIZE);
+    let serving = chain.ggatec(&["create", "-v"]);
+    let mut client = connect(&chain);
+    assert_eq!(client.write(0, &pattern(1, 4096)).unwrap(), 0);
+    chain.kill_server();
+    chain.start_server();
+    serving.wait_for_line("Connected to the server again");
+    assert_eq!(client.call(nbd::FLUSH, 0, 0, 0, &[]).unwrap().error, 0);
+}
+
 /// ggatec itself dies; `rescue` serves the same provider again.
 #[test]
 fn rescue_takes_over_what_a_dead_client_left() {

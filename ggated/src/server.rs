@@ -51,7 +51,7 @@ pub(crate) struct HalfOpen {
 pub struct Server {
     /// Socket options.
     pub(crate) tcp: TcpOptions,
-    /// Names this run.
+    /// Names the run of the operating system, for clients that come back.
     pub(crate) boot: InstanceId,
     /// Opens the media.
     pub(crate) opener: Box<dyn Opener>,
@@ -101,7 +101,7 @@ impl Server {
         opener.exported(&openings(&exports));
         Ok(Self {
             tcp,
-            boot: InstanceId::random().map_err(open_error)?,
+            boot: ggate::boot::id().map_err(open_error)?,
             opener,
             exports: RwLock::new(Arc::new(exports)),
             exports_file: std::path::absolute(exports_file).map_err(open_error)?,

@@ -290,9 +290,9 @@ impl ServerInitial {
     }
 }
 
-/// A random number that names one run of a program: of ggatec, whose
-/// connections then are known to come from the same client, or of ggated,
-/// whose clients then notice that it was restarted.
+/// A number that names one run: of ggatec, whose connections then are known to
+/// come from the same client, or of a server's operating system, whose clients
+/// then notice that it was restarted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct InstanceId(pub [u8; 16]);
 
