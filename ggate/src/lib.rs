@@ -16,4 +16,5 @@ pub mod net;
 pub mod opener;
 pub mod provider;
 pub mod range;
+pub mod traffic;
 pub mod wire;

@@ -8,6 +8,8 @@
 use ggate::buffer::Pool;
 use ggate::gate::handle::Handle;
 use ggate::gate::serve::START_BUFFER;
+use ggate::log;
+use ggate::traffic::Traffic;
 use ggate::wire::InstanceId;
 use parking_lot::{Condvar, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,6 +50,8 @@ pub(crate) struct State {
     /// still to be read of an older one is not believed any more: its requests
     /// are sent again, perhaps to a server that has forgotten them.
     pub(crate) session: u64,
+    /// Since the provider was made or taken over.
+    pub(crate) traffic: Traffic,
     waiting_for_room: bool,
 }
 
@@ -63,6 +67,7 @@ impl Client {
                 unanswered: Unanswered::new(),
                 durability: Durability::default(),
                 session: 0,
+                traffic: Traffic::default(),
                 waiting_for_room: false,
             }),
             flush_unsupported: AtomicBool::new(false),
@@ -76,6 +81,19 @@ impl Client {
         let mut state = self.state.lock();
         state.session += 1;
         (state.session, state.durability.session(server))
+    }
+
+    /// Logs what goes on.
+    pub(crate) fn report(&self) {
+        let link = self.link.report();
+        let mut state = self.state.lock();
+        let (requests, bytes) = state.unanswered.load();
+        let traffic = state.traffic.report();
+        drop(state);
+        log::notice!(
+            "ggate{}: {link}; {requests} requests unanswered, {bytes} bytes of them kept; {traffic}.",
+            self.gate.unit
+        );
     }
 
     /// Waits until one more request may be taken; false when the gate is gone.

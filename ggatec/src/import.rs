@@ -1,7 +1,7 @@
 //! `ggatec create` and `ggatec rescue`: a provider whose requests a server
 //! answers.
 
-use ggate::daemon::{self, Readiness};
+use ggate::daemon::{self, Readiness, Signal, on_signals};
 use ggate::gate::Ggctl;
 use ggate::gate::role::Role;
 use ggate::gate::serve::{self, Ended};
@@ -43,7 +43,10 @@ fn system(doing: &'static str) -> impl Fn(io::Error) -> ImportError {
 pub(crate) fn run(remote: Remote, wanted: Wanted, ready: Readiness) -> Result<(), ImportError> {
     let ctl = wanted.open()?;
     daemon::protect();
-    import(ctl, remote, wanted, ready)
+    let (client, server, session) = prepare(ctl, remote, wanted)?;
+    let reporting = Arc::clone(&client);
+    on_signals(&[Signal::Report], move |_| reporting.report()).map_err(system("catch signals"))?;
+    serve(&client, server, session, ready)
 }
 
 /// Makes or takes over a provider on this gate and runs until it is destroyed.
@@ -54,13 +57,23 @@ pub fn import(
     wanted: Wanted,
     ready: Readiness,
 ) -> Result<(), ImportError> {
+    let (client, server, session) = prepare(ctl, remote, wanted)?;
+    serve(&client, server, session, ready)
+}
+
+/// A session and a provider that nobody serves yet.
+fn prepare(
+    ctl: Box<dyn Ggctl>,
+    remote: Remote,
+    wanted: Wanted,
+) -> Result<(Arc<Client>, Server, Session), ImportError> {
     let id = InstanceId::random().map_err(system("get random numbers"))?;
     let server = Server::new(remote, id);
     // Both handshakes come before CREATE: a taste must find somebody to answer.
     let session = server.connect(FIRST_PATIENCE)?;
     server.warn_if_clamped(&session);
     let gate = wanted.obtain(ctl, session.geometry, server.access, server.to_string())?;
-    serve(&Arc::new(Client::new(gate)), server, session, ready)
+    Ok((Arc::new(Client::new(gate)), server, session))
 }
 
 /// Starts the threads, leaves the terminal, and serves.

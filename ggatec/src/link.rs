@@ -93,6 +93,13 @@ impl Link {
         self.flush_works.store(true, Ordering::Relaxed);
     }
 
+    /// A few words about the session.
+    pub(crate) fn report(&self) -> String {
+        let state = self.state.lock();
+        let up = if state.up { "up" } else { "lost" };
+        format!("session {} {up}", state.session)
+    }
+
     fn wait_until_lost(&self) {
         let mut state = self.state.lock();
         while state.up {

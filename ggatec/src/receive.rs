@@ -150,6 +150,7 @@ impl<'a> Receiver<'a> {
         // A FLUSH may have been answered here in the meantime.
         let seq = request.seq;
         let entry = state.unanswered.remove(seq).ok_or(Lost::NeverAsked(seq))?;
+        state.traffic.count(&request, error.is_none());
         if error.is_none() {
             match request.command {
                 Command::Write => state.durability.acknowledged(),

@@ -61,6 +61,11 @@ impl Unanswered {
         self.entries.len() < MAX_REQUESTS && self.bytes < MAX_BYTES
     }
 
+    /// Requests, and bytes of payload.
+    pub(crate) fn load(&self) -> (usize, u64) {
+        (self.entries.len(), self.bytes)
+    }
+
     /// Adds a request whose payload, if it is a WRITE, is with the sender.
     pub(crate) fn insert(&mut self, request: Request, covers: Covers) {
         let payload = match request.command {

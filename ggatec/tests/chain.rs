@@ -202,3 +202,25 @@ fn a_read_only_provider_refuses_writes() {
     assert_ne!(client.write(0, &pattern(1, 512)).unwrap(), 0);
     assert!(client.read(0, 512).unwrap().is_ok());
 }
+
+/// SIGINFO, and SIGUSR1 on Linux, which would end a program that does not
+/// know it.
+#[test]
+fn a_signal_has_sessions_queues_and_rates_logged() {
+    #[cfg(target_os = "linux")]
+    let report = Signal::SIGUSR1;
+    #[cfg(not(target_os = "linux"))]
+    let report = Signal::SIGINFO;
+    let chain = Chain::new(SIZE);
+    let serving = chain.ggatec(&["create", "-v"]);
+    let mut client = connect(&chain);
+    assert_eq!(client.write(0, &pattern(1, 1 << 20)).unwrap(), 0);
+    serving.signal(report);
+    let line = serving.wait_for_line("notice: ggate0: session 1 up; ");
+    assert!(line.contains("; 0 requests unanswered, "), "{line}");
+    assert!(
+        line.contains("1 writes (1 MiB), 0 others, 0 errors; now "),
+        "{line}"
+    );
+    assert!(client.read(0, 512).unwrap().is_ok());
+}

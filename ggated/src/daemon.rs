@@ -61,6 +61,8 @@ fn serve(options: &Options, ready: Readiness) -> ExitCode {
     if let Err(error) = ready.detach() {
         return log::fatal(format_args!("Cannot leave the terminal: {error}."));
     }
+    // The client, and with it a gate, may be on this host.
+    daemon::protect();
     listen::accept_until(&server, &listeners, &stop);
     log::notice!("Stopping.");
     drop(listeners);

@@ -3,7 +3,7 @@
 
 use ggate::buffer::Pool;
 use ggate::cli::Opening;
-use ggate::daemon::{self, Readiness};
+use ggate::daemon::{self, Readiness, Signal, on_signals};
 use ggate::disk::{Disk, Job, Op};
 use ggate::gate::handle::Handle;
 use ggate::gate::serve::{self, Ended, Handler, Payload};
@@ -12,6 +12,7 @@ use ggate::log;
 use ggate::media::{Media, MediaError, OpenOptions};
 use ggate::opener::{self, Processes};
 use ggate::provider::{ProviderError, Wanted};
+use ggate::traffic::Traffic;
 use nix::errno::Errno;
 use parking_lot::{Condvar, Mutex};
 use std::io;
@@ -69,6 +70,9 @@ pub(crate) fn run(
         .detach()
         .map_err(|e| LocalError::System("leave the terminal", e))?;
     daemon::protect();
+    let reporting = Arc::clone(&local.shared);
+    on_signals(&[Signal::Report], move |_| reporting.report())
+        .map_err(|e| LocalError::System("catch signals", e))?;
     let ended = serve::serve(&local.shared.gate, &local.pool, &local, "disktd")
         .map_err(|e| LocalError::System("start threads", e))?;
     match ended {
@@ -107,6 +111,7 @@ struct Shared {
 struct InWork {
     requests: usize,
     somebody_waits: bool,
+    traffic: Traffic,
 }
 
 impl Local {
@@ -180,10 +185,22 @@ impl Shared {
         self.gate.done(&job.tag, outcome);
         let mut in_work = self.in_work.lock();
         in_work.requests -= 1;
+        in_work.traffic.count(&job.tag, result.is_ok());
         if in_work.somebody_waits {
             in_work.somebody_waits = false;
             self.room.notify_all();
         }
+    }
+
+    /// Logs what goes on.
+    fn report(&self) {
+        let mut in_work = self.in_work.lock();
+        let (requests, traffic) = (in_work.requests, in_work.traffic.report());
+        drop(in_work);
+        log::notice!(
+            "ggate{}: {requests} requests in work; {traffic}.",
+            self.gate.unit
+        );
     }
 
     /// Waits until one more request may be taken; false when the gate is gone.

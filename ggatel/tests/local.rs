@@ -113,3 +113,26 @@ fn a_read_only_file_is_served_read_only() {
     assert!(client.read(0, 512).unwrap().is_ok());
     assert_ne!(client.write(0, &[0; 512]).unwrap(), 0);
 }
+
+/// SIGINFO, and SIGUSR1 on Linux, which would end a program that does not
+/// know it.
+#[test]
+fn a_signal_has_queue_and_rates_logged() {
+    use nix::sys::signal::Signal;
+    #[cfg(target_os = "linux")]
+    let report = Signal::SIGUSR1;
+    #[cfg(not(target_os = "linux"))]
+    let report = Signal::SIGINFO;
+    let sandbox = Sandbox::new();
+    image(&sandbox);
+    let serving = serve(&sandbox, &[]);
+    let mut client = connect(&sandbox);
+    assert_eq!(client.write(0, &vec![1; 1 << 20]).unwrap(), 0);
+    // It is counted after it was answered.
+    wait_for("a report", || {
+        serving.signal(report);
+        let expected = "notice: ggate0: 0 requests in work; 0 reads (0 MiB), 1 writes (1 MiB), ";
+        serving.stdout().contains(expected).then_some(())
+    });
+    assert!(client.read(0, 512).unwrap().is_ok());
+}
