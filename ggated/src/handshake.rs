@@ -157,26 +157,35 @@ impl Connection<'_> {
             self.server.await_second(half);
             return self.answer(Err(Errno::EPERM));
         }
-        // Another session of this client may have come in between.
-        if let Err(error) = self.server.end_predecessors(client) {
-            return self.answer(Err(error));
-        }
-        self.answer(Ok(half.media.geometry()))?;
-        let (ours, first) = (self.stream.try_clone()?, half.socket.try_clone()?);
-        for stream in [&ours, &first] {
-            stream.set_read_timeout(None)?;
-            stream.set_write_timeout(None)?;
-        }
+        let geometry = half.media.geometry();
+        let first = half.socket;
+        let (ours, other) = (self.stream.try_clone()?, first.try_clone()?);
         let (requests, replies) = match initial.direction {
-            Direction::Recv => (ours, first),
-            Direction::Send => (first, ours),
+            Direction::Recv => (ours, other),
+            Direction::Send => (other, ours),
         };
-        self.server.start_session(Parts {
+        // Another session of this client may have come in between.
+        let session = match self.server.enter_session(Parts {
             client: half.client,
             media: half.media,
             requests,
             replies,
+        }) {
+            Ok(session) => session,
+            Err(error) => return self.answer(Err(error)),
+        };
+        let answered = self.answer(Ok(geometry)).and_then(|()| {
+            for stream in [self.stream, &first] {
+                stream.set_read_timeout(None)?;
+                stream.set_write_timeout(None)?;
+            }
+            Ok(())
         });
+        if answered.is_err() {
+            self.server.remove(&session);
+            return answered;
+        }
+        self.server.start_session(&session);
         Ok(())
     }
 

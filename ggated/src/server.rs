@@ -140,12 +140,14 @@ impl Server {
     /// Ends the sessions that the client left behind. EBUSY when one of them
     /// does not end.
     pub(crate) fn end_predecessors(&self, client: &Client) -> Result<(), Errno> {
-        let old: Vec<Arc<Session>> = {
-            let sessions = self.sessions.lock();
-            let old = |session: &&Arc<Session>| client.succeeds(&session.client);
-            sessions.iter().filter(old).map(Arc::clone).collect()
-        };
-        for session in old {
+        let everybody = self.sessions.lock().clone();
+        Self::succeed(client, &everybody)
+    }
+
+    /// Ends those of `sessions` that the client left behind.
+    fn succeed(client: &Client, sessions: &[Arc<Session>]) -> Result<(), Errno> {
+        let old = |session: &&Arc<Session>| client.succeeds(&session.client);
+        for session in sessions.iter().filter(old) {
             if !session.stop(SessionError::Replaced, SUCCESSION) {
                 log::warning!("{client}: the old session's medium does not answer; refused.");
                 return Err(Errno::EBUSY);
@@ -198,11 +200,25 @@ impl Server {
         self.sessions.lock().len() < MAX_SESSIONS
     }
 
-    /// Runs a session.
-    pub(crate) fn start_session(self: &Arc<Self>, parts: Parts) {
+    /// Enters a session in the list, so that its successors find it, and ends
+    /// those that it succeeds. EBUSY when one of them does not end. Its client
+    /// must not know of it before: it might come back and be overtaken by what
+    /// it sends now.
+    pub(crate) fn enter_session(&self, parts: Parts) -> Result<Arc<Session>, Errno> {
         let session = Arc::new(Session::new(parts));
+        let older = {
+            let mut sessions = self.sessions.lock();
+            let older = sessions.clone();
+            sessions.push(Arc::clone(&session));
+            older
+        };
+        Self::succeed(&session.client, &older).inspect_err(|_| self.remove(&session))?;
+        Ok(session)
+    }
+
+    /// Runs a session that has been entered.
+    pub(crate) fn start_session(self: &Arc<Self>, session: &Arc<Session>) {
         log::info!("{}: session begins.", session.client);
-        self.sessions.lock().push(Arc::clone(&session));
         let server = Arc::clone(self);
         if let Err(error) = session.start(move |session| server.remove(session)) {
             log::error!(
@@ -210,11 +226,12 @@ impl Server {
                 session.client,
                 reason(&error)
             );
-            self.remove(&session);
+            self.remove(session);
         }
     }
 
-    fn remove(&self, gone: &Arc<Session>) {
+    /// Forgets a session that does not run.
+    pub(crate) fn remove(&self, gone: &Arc<Session>) {
         self.sessions
             .lock()
             .retain(|session| !Arc::ptr_eq(session, gone));

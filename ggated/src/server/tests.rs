@@ -233,6 +233,24 @@ fn old_writes_never_execute_after_the_successor_was_answered() {
     assert_eq!(*disk.writes.lock(), [(0, 1), (0, 2)]);
 }
 
+/// A client that comes back at once must not miss what it began.
+#[test]
+fn a_session_is_found_by_its_successor_as_soon_as_it_was_answered() {
+    let running = start();
+    let client = Client {
+        address: running.address.ip(),
+        instance: None,
+        path: ExportPath::new("/disk").unwrap(),
+        access: Access::ReadWrite,
+    };
+    for token in 0..50 {
+        let (mut replies, _requests) = running.session("/disk", token);
+        running.server.end_predecessors(&client).unwrap();
+        replies.set_read_timeout(Some(LONG)).unwrap();
+        assert_eq!(replies.read(&mut [0]).unwrap(), 0);
+    }
+}
+
 #[test]
 fn a_medium_that_is_slow_to_open_holds_up_only_who_asked_for_it() {
     let running = start();
