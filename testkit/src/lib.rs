@@ -8,5 +8,6 @@ pub mod cases;
 pub mod chain;
 pub mod load;
 pub mod nbd;
+pub mod noise;
 pub mod process;
 pub mod proxy;
