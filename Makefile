@@ -41,7 +41,7 @@ freebsd: ## lint, build and link for FreeBSD amd64 and arm64
 no-std: ## hast-core really has no std
 	sh scripts/no-std.sh
 
-fuzz: ## every parser of hast-core, 60 s each
+fuzz: ## every parser, 60 s each
 	sh scripts/fuzz.sh
 
 count: ## instructions to encode and decode the header of a WRITE

@@ -14,12 +14,19 @@ mod unanswered;
 pub use connect::ConnectError;
 pub use options::Remote;
 
+use ggate::cli::CliError;
 use ggate::{admin, daemon};
 use options::Command;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 const NAME: &str = "ggatec";
+
+/// Whether a command line is one, without doing what it says. For tests that
+/// make command lines up.
+pub fn check_arguments(args: impl IntoIterator<Item = OsString>) -> Result<(), CliError> {
+    options::parse(args).map(drop)
+}
 
 /// The program, with the arguments that follow its name.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {

@@ -43,7 +43,7 @@ pub(crate) struct Network {
 
 /// What is wrong with an exports file, and where.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub(crate) enum ExportsError {
+pub enum ExportsError {
     /// Nothing is exported.
     #[error("There are no objects to export.")]
     Empty,
@@ -61,21 +61,29 @@ pub(crate) enum ExportsError {
 
 /// What is wrong with a line.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub(crate) enum Mistake {
+pub enum Mistake {
+    /// Fewer than three words.
     #[error("Too few arguments")]
     TooFew,
+    /// More than three words.
     #[error("Too many arguments")]
     TooMany,
+    /// More than base takes.
     #[error("Line longer than {MAX_LINE} bytes")]
     TooLong,
+    /// No number of bits, or too many: this is the limit.
     #[error("Invalid IP mask value (0 to {0} bits)")]
     Prefix(u8),
+    /// Neither an address nor a name that can be looked up.
     #[error("Invalid IP/host name ({0})")]
     Client(String),
+    /// None of the known words.
     #[error("Invalid flag ({0}); known are ro, rd, wo, rw, direct, nodirect")]
     Flag(String),
+    /// Flags without one of `ro`, `wo`, `rw`.
     #[error("No access mode (ro, wo or rw)")]
     NoAccess,
+    /// A path that no client can ask for.
     #[error("Invalid path: {0}")]
     Path(PathError),
 }

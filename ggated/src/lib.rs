@@ -11,12 +11,25 @@ mod options;
 mod server;
 mod session;
 
+pub use exports::{ExportsError, Mistake};
 pub use listen::accept_until;
 pub use server::{LoadError, Server};
 
+use exports::Exports;
 use ggate::opener::Request;
 use std::ffi::OsString;
+use std::io;
+use std::net::IpAddr;
 use std::process::ExitCode;
+
+/// Parses an exports file, and says how many entries it has or what is wrong
+/// and where. For tests that make files up.
+pub fn check_exports(
+    text: &[u8],
+    resolve: &dyn Fn(&str) -> io::Result<Vec<IpAddr>>,
+) -> Result<usize, ExportsError> {
+    Exports::parse(text, resolve).map(|exports| exports.iter().len())
+}
 
 /// The program, with its arguments from its name on.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {

@@ -138,6 +138,11 @@ fn read_line(stream: impl Read) -> io::Result<String> {
     }
 }
 
+/// Whether a line is an answer.
+pub(super) fn is_answer(line: &str) -> bool {
+    parse_answer(line).is_some()
+}
+
 fn parse_answer(line: &str) -> Option<nix::Result<State>> {
     let mut words = line.split(' ');
     let answer = match words.next()? {

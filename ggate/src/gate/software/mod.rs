@@ -326,6 +326,14 @@ impl Ggctl for Software {
     }
 }
 
+/// Reads what other processes write: `text` as the record of a unit and as an
+/// answer to a question about a gate. Whether it is either. For tests that make
+/// such texts up.
+#[must_use]
+pub fn is_intelligible(text: &str) -> bool {
+    Record::parse(text).is_some() || control::is_answer(text)
+}
+
 fn describe(unit: Unit, record: Record, state: Option<State>) -> GateInfo {
     let live = state.is_some();
     let state = state.unwrap_or_default();

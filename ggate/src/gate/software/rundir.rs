@@ -272,7 +272,7 @@ impl Record {
     }
 
     /// `None` for anything that we would not have written.
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         fn number<T: std::str::FromStr>(field: Option<&str>) -> Option<T> {
             field?.parse().ok()
         }
