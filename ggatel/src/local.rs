@@ -164,8 +164,7 @@ impl Handler for Local {
         match self.job(request, payload) {
             Ok(job) => {
                 self.shared.in_work.lock().requests += 1;
-                let gate = &self.shared.gate;
-                self.disk.submit(job, !gate.ctl.ready(gate.unit));
+                self.disk.submit(job);
             }
             Err(errno) => self.shared.gate.done(request, Outcome::Error(errno)),
         }

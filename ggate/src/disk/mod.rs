@@ -142,12 +142,11 @@ impl<T: Send + 'static> Disk<T> {
         &self.0.media
     }
 
-    /// Takes a request. `alone` says that the caller has nothing else to do
-    /// meanwhile: no further request at hand. If so, the request runs on the
-    /// calling thread when the medium is faster than a wake-up; else only when
-    /// it is faster than the wake-up call itself, so that handing it over
-    /// would cost more of the caller's time than doing it.
-    pub fn submit(&self, job: Job<T>, alone: bool) -> Submitted {
+    /// Takes a request. It runs on the calling thread when the medium is faster
+    /// than a wake-up, even if the caller has more of them: handing over costs
+    /// both threads together as much, and whoever sent a batch over one
+    /// connection gets it faster from one processor than that carries it.
+    pub fn submit(&self, job: Job<T>) -> Submitted {
         let shared = &self.0;
         let mut state = shared.state.lock();
         if state.closed {
@@ -157,7 +156,7 @@ impl<T: Send + 'static> Disk<T> {
         let Some((ticket, job)) = state.order.admit(op, range, job) else {
             return Submitted::Queued;
         };
-        let fast = state.times.is_fast(op, range.length, alone);
+        let fast = state.times.is_fast(op, range.length);
         // Behind others that wait for a thread it would overtake them.
         if fast && state.ready.is_empty() {
             shared.run(&mut state, ticket, job);

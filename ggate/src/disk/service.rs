@@ -7,9 +7,6 @@ use std::time::Duration;
 /// Linux and FreeBSD servers: 15 to 30 us).
 const WAKE_UP: Duration = Duration::from_micros(25);
 
-/// What waking another thread costs the one that does it.
-const WAKE_CALL: Duration = Duration::from_micros(5);
-
 /// Requests up to here count as small: copying them is not what takes time.
 const SMALL: u64 = 32 << 10;
 
@@ -41,9 +38,8 @@ impl ServiceTimes {
 
     /// Whether the request is better done at once than by another thread;
     /// never before one was measured, since a disk may hang.
-    pub(super) fn is_fast(&self, op: Op, length: u64, alone: bool) -> bool {
-        let limit = if alone { WAKE_UP } else { WAKE_CALL };
-        self.0[class(op, length)].is_some_and(|average| average < limit)
+    pub(super) fn is_fast(&self, op: Op, length: u64) -> bool {
+        self.0[class(op, length)].is_some_and(|average| average < WAKE_UP)
     }
 
     /// Whether some requests wait for a disk rather than for a processor, as
@@ -64,7 +60,7 @@ mod tests {
     #[test]
     fn an_unknown_medium_is_slow() {
         let times = ServiceTimes::default();
-        assert!(!times.is_fast(Op::Read, 512, true));
+        assert!(!times.is_fast(Op::Read, 512));
         assert!(times.is_slow());
     }
 
@@ -72,13 +68,13 @@ mod tests {
     fn one_slow_answer_sends_the_next_requests_to_threads_for_a_while() {
         let mut times = ServiceTimes::default();
         times.record(Op::Read, 512, FAST);
-        assert!(times.is_fast(Op::Read, 512, false));
+        assert!(times.is_fast(Op::Read, 512));
         times.record(Op::Read, 512, SLOW);
-        assert!(!times.is_fast(Op::Read, 512, true));
+        assert!(!times.is_fast(Op::Read, 512));
         for _ in 0..100 {
             times.record(Op::Read, 512, FAST);
         }
-        assert!(times.is_fast(Op::Read, 512, false));
+        assert!(times.is_fast(Op::Read, 512));
     }
 
     #[test]
@@ -86,16 +82,8 @@ mod tests {
         let mut times = ServiceTimes::default();
         times.record(Op::Write, 4096, FAST);
         times.record(Op::Flush, 0, SLOW);
-        assert!(times.is_fast(Op::Write, 4096, false));
-        assert!(!times.is_fast(Op::Flush, 0, true));
+        assert!(times.is_fast(Op::Write, 4096));
+        assert!(!times.is_fast(Op::Flush, 0));
         assert!(times.is_slow());
-    }
-
-    #[test]
-    fn in_a_batch_only_what_is_faster_than_handing_it_over_is_done_at_once() {
-        let mut times = ServiceTimes::default();
-        times.record(Op::Read, 1 << 20, Duration::from_micros(15));
-        assert!(times.is_fast(Op::Read, 1 << 20, true));
-        assert!(!times.is_fast(Op::Read, 1 << 20, false));
     }
 }

@@ -117,7 +117,7 @@ fn overlapping_writes_end_as_if_they_had_run_one_by_one() {
         let (sector, sectors) = ((seed >> 33) % 100, (seed >> 40) % 28 + 1);
         let write = job(&pool, tag, Op::Write, sector, sectors);
         expected[sector * SECTOR..][..sectors * SECTOR].copy_from_slice(&write.data);
-        disk.submit(write, tag % 3 == 0);
+        disk.submit(write);
     }
     for _ in 0..jobs {
         assert_eq!(done.recv_timeout(PATIENCE).unwrap().1, Ok(()));
@@ -130,9 +130,9 @@ fn a_flush_begins_when_the_writes_before_it_have_ended_and_holds_up_nobody() {
     let (media, pool) = (Memory::new(), Pool::new(1 << 20));
     let (disk, done) = disk(&media);
     media.hold(true);
-    disk.submit(job(&pool, 0, Op::Write, 0, 1), true);
-    disk.submit(job(&pool, 1, Op::Flush, 0, 0), true);
-    disk.submit(job(&pool, 2, Op::Write, 8, 1), true);
+    disk.submit(job(&pool, 0, Op::Write, 0, 1));
+    disk.submit(job(&pool, 1, Op::Flush, 0, 0));
+    disk.submit(job(&pool, 2, Op::Write, 8, 1));
     // The second write runs beside the first; the flush has not begun.
     let deadline = Instant::now() + PATIENCE;
     while media.log.lock().len() < 2 {
@@ -154,8 +154,8 @@ fn a_read_sees_the_overlapping_write_before_it() {
     let (media, pool) = (Memory::new(), Pool::new(1 << 20));
     let (disk, done) = disk(&media);
     for tag in 1..200 {
-        disk.submit(job(&pool, tag, Op::Write, 4, 8), false);
-        disk.submit(job(&pool, 0, Op::Read, 6, 2), false);
+        disk.submit(job(&pool, tag, Op::Write, 4, 8));
+        disk.submit(job(&pool, 0, Op::Read, 6, 2));
         for _ in 0..2 {
             let (job, result) = done.recv_timeout(PATIENCE).unwrap();
             assert_eq!(result, Ok(()));
@@ -171,7 +171,7 @@ fn a_fast_medium_is_served_on_the_calling_thread() {
     let (disk, done) = disk(&media);
     let deadline = Instant::now() + PATIENCE;
     // The first requests are measured on a disk thread.
-    while disk.submit(job(&pool, 0, Op::Read, 0, 1), true) != Submitted::Executed {
+    while disk.submit(job(&pool, 0, Op::Read, 0, 1)) != Submitted::Executed {
         assert!(Instant::now() < deadline, "never ran on the calling thread");
         assert_eq!(done.recv_timeout(PATIENCE).unwrap().1, Ok(()));
     }
@@ -184,7 +184,7 @@ fn independent_requests_use_many_threads_of_a_slow_medium_but_not_more_than_allo
     let (disk, done) = disk(&media);
     media.hold(true);
     for tag in 0..2 * MAX_THREADS {
-        disk.submit(job(&pool, tag, Op::Read, tag, 1), false);
+        disk.submit(job(&pool, tag, Op::Read, tag, 1));
     }
     let deadline = Instant::now() + PATIENCE;
     while media.log.lock().len() < MAX_THREADS {
@@ -204,9 +204,9 @@ fn closing_discards_what_has_not_begun_and_waits_for_the_rest() {
     let (media, pool) = (Memory::new(), Pool::new(1 << 20));
     let (disk, done) = disk(&media);
     media.hold(true);
-    disk.submit(job(&pool, 1, Op::Write, 0, 2), true);
+    disk.submit(job(&pool, 1, Op::Write, 0, 2));
     for tag in 2..10 {
-        disk.submit(job(&pool, tag, Op::Write, 1, 2), true);
+        disk.submit(job(&pool, tag, Op::Write, 1, 2));
     }
     let deadline = Instant::now() + PATIENCE;
     while media.log.lock().is_empty() {
@@ -215,7 +215,7 @@ fn closing_discards_what_has_not_begun_and_waits_for_the_rest() {
     }
     assert!(!disk.close(Duration::from_millis(1)), "it still runs");
     assert_eq!(
-        disk.submit(job(&pool, 10, Op::Read, 0, 1), true),
+        disk.submit(job(&pool, 10, Op::Read, 0, 1)),
         Submitted::Dropped
     );
     media.hold(false);
@@ -229,12 +229,12 @@ fn closing_discards_what_has_not_begun_and_waits_for_the_rest() {
 fn errors_come_back_with_the_job() {
     let (media, pool) = (Memory::new(), Pool::new(1 << 20));
     let (disk, done) = disk(&media);
-    disk.submit(job(&pool, 3, Op::Delete, 0, 1), true);
+    disk.submit(job(&pool, 3, Op::Delete, 0, 1));
     let (job_done, result) = done.recv_timeout(PATIENCE).unwrap();
     assert_eq!((job_done.tag, result), (3, Err(Errno::EOPNOTSUPP)));
     let mut odd = job(&pool, 4, Op::Write, 0, 2);
     odd.data.truncate(SECTOR);
-    disk.submit(odd, true);
+    disk.submit(odd);
     assert_eq!(done.recv_timeout(PATIENCE).unwrap().1, Err(Errno::EINVAL));
 }
 
@@ -259,10 +259,10 @@ fn a_held_completion_holds_up_neither_overlapping_requests_nor_the_others() {
     // More writes than the processors have threads, all held.
     let writes = 8;
     for tag in 0..writes {
-        disk.submit(job(&pool, tag, Op::Write, tag, 1), false);
+        disk.submit(job(&pool, tag, Op::Write, tag, 1));
     }
     for tag in 0..writes {
-        disk.submit(job(&pool, writes + tag, Op::Read, tag, 1), false);
+        disk.submit(job(&pool, writes + tag, Op::Read, tag, 1));
     }
     let mut read: Vec<usize> = (0..writes)
         .map(|_| completions.recv_timeout(PATIENCE).expect("held up").0)
@@ -291,7 +291,7 @@ fn starts_and_ends(round: u64) {
     let (media, pool) = (Memory::new(), Pool::new(4 << 20));
     let (disk, done) = disk(&media);
     for tag in 0..8 {
-        disk.submit(job(&pool, tag, Op::Write, tag * 8, 8), false);
+        disk.submit(job(&pool, tag, Op::Write, tag * 8, 8));
         let pause = Duration::from_nanos(round * 997 % 40_000);
         let begin = Instant::now();
         while begin.elapsed() < pause {
@@ -314,7 +314,7 @@ fn starts_and_ends(round: u64) {
     media.hold(true);
     let threads = disk.load().threads;
     for tag in 0..threads {
-        disk.submit(job(&pool, tag, Op::Flush, 0, 0), false);
+        disk.submit(job(&pool, tag, Op::Flush, 0, 0));
     }
     wait_until(&mut || media.log.lock().len() == threads);
     media.hold(false);

@@ -175,8 +175,7 @@ impl<'a> Receiver<'a> {
             range,
             data,
         };
-        let alone = self.input.len() < Request::SIZE;
-        match self.session.disk.submit(job, alone) {
+        match self.session.disk.submit(job) {
             Submitted::Executed | Submitted::Queued => Ok(()),
             Submitted::Dropped => Err(SessionError::Closed),
         }
