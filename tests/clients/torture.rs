@@ -118,7 +118,6 @@ impl Tormentor {
             }
             _ => {
                 let time = random.millis(0, 2000);
-                self.load.excuse_a_flush();
                 self.provider.chain.kill_server();
                 thread::sleep(time);
                 self.provider.chain.start_server();
