@@ -16,6 +16,7 @@ demo: build ## a gate from server to client, on this machine
 
 test: ## everything that needs no other software
 	cargo test --workspace --exclude clients --locked --no-fail-fast
+	cargo run --release --locked -p sim -- --seeds 1000
 
 test-clients: ## whole programs with fio, qemu, libnbd, nbdkit
 	sh scripts/test-clients.sh
@@ -41,6 +42,14 @@ freebsd: ## lint, build and link for FreeBSD amd64 and arm64
 no-std: ## hast-core really has no std
 	sh scripts/no-std.sh
 
+SEEDS = 100000
+START = 0
+sim: ## HAST in the simulator: SEEDS seeds from START on
+	cargo run --release --locked -p sim -- --seeds $(SEEDS) --start $(START)
+
+sim-bugs: ## the simulator finds every bug that is re-introduced
+	sh scripts/sim-bugs.sh
+
 fuzz: ## every parser, 60 s each
 	sh scripts/fuzz.sh
 
@@ -56,4 +65,4 @@ install: build
 clean:
 	cargo clean
 
-.PHONY: build demo test test-clients torture-ggate bench test-drift test-freebsd check freebsd no-std fuzz count install clean
+.PHONY: build demo test test-clients torture-ggate bench test-drift test-freebsd check freebsd no-std sim sim-bugs fuzz count install clean

@@ -13,6 +13,7 @@
 //! | which extents may differ | [`activemap`], [`keepdirty`] |
 //! | who waits for whom | [`rangelock`] |
 //! | who copies from whom | [`decision`] |
+//! | the state machines | [`primary`], [`secondary`] |
 //!
 //! Integers are little-endian on the wire and on disk, whatever the machine.
 #![no_std]
@@ -35,11 +36,15 @@ pub mod keepdirty;
 pub mod lzf;
 pub mod message;
 pub mod metadata;
+mod metastore;
 pub mod nv;
 pub mod outstanding;
 pub mod payload;
+pub mod primary;
 pub mod rangelock;
 pub mod role;
+pub mod secondary;
+pub mod slab;
 pub mod units;
 
 /// A `u64` that indexes memory.

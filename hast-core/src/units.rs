@@ -83,7 +83,7 @@ impl fmt::Display for ByteRange {
 }
 
 /// Number of an extent, counted from 0 at the start of the data area.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
 pub struct ExtentIndex(pub u64);
 
 impl fmt::Display for ExtentIndex {

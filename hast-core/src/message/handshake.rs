@@ -21,8 +21,8 @@ pub const BASE_LONGEST: u32 = 128 << 10;
 /// Entries of ours, `docs/extensions.md`.
 const EXTENSIONS: &str = "hg_extensions";
 const LONGEST: &str = "hg_longest";
-const GENERATION: &str = "hg_generation";
-const CONSISTENT: &str = "hg_consistent";
+pub(super) const GENERATION: &str = "hg_generation";
+pub(super) const CONSISTENT: &str = "hg_consistent";
 
 /// What two nodes of ours do differently once both have said so: the primary
 /// announces in step 1, the secondary answers with what both know.
@@ -38,8 +38,10 @@ impl Extensions {
     /// The secondary keeps on its own disk which writes it has not confirmed,
     /// so a write may be sent before the primary's dirty bit is stored.
     pub const UNCONFIRMED_MAP: Self = Self(1 << 1);
-    /// All that are known here.
-    pub const ALL: Self = Self(Self::KEEPALIVE_REPLY.0 | Self::UNCONFIRMED_MAP.0);
+    /// The primary tells the secondary what to store about its data.
+    pub const STATE: Self = Self(1 << 2);
+    /// All that exist.
+    pub const ALL: Self = Self(Self::KEEPALIVE_REPLY.0 | Self::UNCONFIRMED_MAP.0 | Self::STATE.0);
 
     /// Those in both.
     #[must_use]
@@ -427,11 +429,11 @@ fn read_token(field: &Field<'_>) -> Result<Token, MessageError> {
     token.map(Token).map_err(|_| MessageError::Value("token"))
 }
 
-fn read_generation(field: &Field<'_>) -> Result<Option<Generation>, MessageError> {
+pub(super) fn read_generation(field: &Field<'_>) -> Result<Option<Generation>, MessageError> {
     Ok(field.optional()?.and_then(Generation::new))
 }
 
-fn read_consistency(field: &Field<'_>) -> Result<Consistency, MessageError> {
+pub(super) fn read_consistency(field: &Field<'_>) -> Result<Consistency, MessageError> {
     Consistency::from_entry(field.optional()?).ok_or(MessageError::Value(CONSISTENT))
 }
 

@@ -8,13 +8,16 @@
 //! | 3 | DELETE | `seq`, `offset`, `length` | |
 //! | 4 | FLUSH | `seq`, `offset` and `length` 0 | |
 //! | 5 | KEEPALIVE | | |
+//! | 5 | state, ours | `seq`, `hg_consistent`, `hg_generation` | |
 
+use super::handshake::{CONSISTENT, GENERATION, read_consistency, read_generation};
 use super::{LONGEST_DATA, MessageError, Reply};
 use crate::errno::Errno;
 use crate::frame;
+use crate::metadata::Consistency;
 use crate::nv::{Field, FieldError, Full, Writer, pick};
 use crate::payload::{self, Header};
-use crate::units::{ByteRange, Seq, Version};
+use crate::units::{ByteRange, Generation, Seq, Version};
 use core::fmt;
 
 const READ: u8 = 1;
@@ -62,13 +65,33 @@ pub enum Request {
         /// [`Extensions::KEEPALIVE_REPLY`](super::Extensions::KEEPALIVE_REPLY).
         seq: Option<Seq>,
     },
+    /// What the secondary is to store in its metadata about its data, before
+    /// it answers. To base it is a KEEPALIVE. Only with
+    /// [`Extensions::STATE`](super::Extensions::STATE).
+    State {
+        /// The request.
+        seq: Seq,
+        /// Whether its component is of one state.
+        consistency: Consistency,
+        /// State of its data.
+        generation: Option<Generation>,
+    },
 }
 
 impl Request {
     /// Reads the message. Sizes and alignment remain to be checked against
     /// the component: [`Request::validate`].
     pub fn decode(entries: &[u8]) -> Result<Self, RequestError> {
-        let [cmd, seq, offset, length, memsync, payload @ ..] = pick(
+        let [
+            cmd,
+            seq,
+            offset,
+            length,
+            memsync,
+            consistent,
+            generation,
+            payload @ ..,
+        ] = pick(
             entries,
             [
                 "cmd",
@@ -76,6 +99,8 @@ impl Request {
                 "offset",
                 "length",
                 "memsync",
+                CONSISTENT,
+                GENERATION,
                 payload::NAMES[0],
                 payload::NAMES[1],
                 payload::NAMES[2],
@@ -87,8 +112,14 @@ impl Request {
         let cmd = cmd.get::<u8>().map_err(MessageError::from)?;
         let drain = match cmd {
             KEEPALIVE => {
-                return Ok(Self::Keepalive {
-                    seq: seq.optional().ok().flatten().and_then(Seq::new),
+                let seq = seq.optional().ok().flatten().and_then(Seq::new);
+                return Ok(match (seq, consistent.is_present()) {
+                    (Some(seq), true) => Self::State {
+                        seq,
+                        consistency: read_consistency(&consistent)?,
+                        generation: read_generation(&generation)?,
+                    },
+                    _ => Self::Keepalive { seq },
                 });
             }
             WRITE => drain(&payload)?,
@@ -143,13 +174,23 @@ impl Request {
                 w.put("cmd", KEEPALIVE);
                 w.put_some("seq", seq.map(Seq::get));
             }
+            Self::State {
+                seq,
+                consistency,
+                generation,
+            } => {
+                w.put("cmd", KEEPALIVE);
+                w.put("seq", seq.get());
+                w.put(CONSISTENT, consistency.to_byte());
+                w.put_some(GENERATION, generation.map(Generation::get));
+            }
         })
     }
 
     /// Checks the request against the component it is for.
     pub fn validate(&self, limits: &Limits) -> Result<(), Refusal> {
         let (seq, range, received, drain) = match self {
-            Self::Flush { .. } | Self::Keepalive { .. } => return Ok(()),
+            Self::Flush { .. } | Self::Keepalive { .. } | Self::State { .. } => return Ok(()),
             Self::Read { seq, range } | Self::Delete { seq, range } => (seq, range, false, 0),
             Self::Write {
                 seq,
@@ -184,7 +225,8 @@ impl Request {
             Self::Read { seq, .. }
             | Self::Write { seq, .. }
             | Self::Delete { seq, .. }
-            | Self::Flush { seq } => Some(*seq),
+            | Self::Flush { seq }
+            | Self::State { seq, .. } => Some(*seq),
             Self::Keepalive { seq } => *seq,
         }
     }

@@ -366,3 +366,19 @@ proptest! {
         }
     }
 }
+
+/// To base it is a KEEPALIVE, whose other entries it ignores.
+#[test]
+fn a_state_is_a_keepalive_with_more_entries() {
+    let state = Request::State {
+        seq: Seq::new(9).unwrap(),
+        consistency: Consistency::Inconsistent,
+        generation: Generation::new(7),
+    };
+    let mut buffer = [0; super::super::LONGEST];
+    let length = state.encode(Version::V2, &mut buffer).unwrap();
+    let entries = &buffer[frame::HEADER..length];
+    assert_eq!(Request::decode(entries), Ok(state));
+    let [cmd] = pick(entries, ["cmd"]).unwrap();
+    assert_eq!(cmd.get::<u8>(), Ok(KEEPALIVE));
+}

@@ -1,0 +1,83 @@
+//! The metadata of a running worker, and which of its states the disk has.
+//!
+//! **Invariant:** at most one store is under way. A state is called durable
+//! only after a store that began with it, or with a later one, was confirmed
+//! together with its flush (base writes counters without a flush, K10).
+
+use crate::metadata::{BLOCK_LENGTH, Metadata, MetadataError};
+
+/// Number of a state; later ones are greater.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Revision(u64);
+
+impl Revision {
+    /// The state the worker began with.
+    pub(crate) const FIRST: Self = Self(0);
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct MetadataStore {
+    current: Metadata,
+    revision: Revision,
+    durable: Revision,
+    storing: Option<Revision>,
+    /// A store was asked for and has not begun.
+    asked: bool,
+}
+
+impl MetadataStore {
+    pub(crate) const fn new(metadata: Metadata) -> Self {
+        Self {
+            current: metadata,
+            revision: Revision::FIRST,
+            durable: Revision::FIRST,
+            storing: None,
+            asked: false,
+        }
+    }
+
+    pub(crate) const fn get(&self) -> &Metadata {
+        &self.current
+    }
+
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut Metadata)) {
+        change(&mut self.current);
+        self.revision.0 += 1;
+    }
+
+    /// The current state, to be waited for.
+    pub(crate) const fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    pub(crate) fn has(&self, revision: Revision) -> bool {
+        revision <= self.durable
+    }
+
+    pub(crate) fn is_durable(&self) -> bool {
+        self.has(self.revision)
+    }
+
+    /// Whether the shell must now be asked for a store.
+    pub(crate) fn ask(&mut self) -> bool {
+        let ask = !self.is_durable() && self.storing.is_none() && !self.asked;
+        self.asked |= ask;
+        ask
+    }
+
+    /// A store begins, with the state of this moment.
+    pub(crate) fn begin(&mut self, block: &mut [u8; BLOCK_LENGTH]) -> Result<(), MetadataError> {
+        assert!(self.asked && self.storing.is_none(), "one store at a time");
+        self.asked = false;
+        self.storing = Some(self.revision);
+        self.current.encode(block)
+    }
+
+    /// It ended. After a failure the disk has the old state or the new one.
+    pub(crate) fn done(&mut self, stored: bool) {
+        let revision = self.storing.take().expect("a store was begun");
+        if stored {
+            self.durable = revision;
+        }
+    }
+}

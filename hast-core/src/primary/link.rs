@@ -1,0 +1,453 @@
+//! The link to the peer: handshake, replies, loss.
+//! Facts: spec/hast-wire.md sections 4, 6, 8 and 9; spec/hast-behaviour.md
+//! section 6.
+//!
+//! | state | it ends when |
+//! |---|---|
+//! | down | it is time to try again |
+//! | connecting | the peer accepts step 1 |
+//! | greeting | what step 2 says is on disk, and the peer has answered it |
+//! | joining | what that answer changed is on disk |
+//! | up | the link is lost |
+//!
+//! A link that is lost is lost at once: what the peer did not answer is what
+//! it may not have, and so is what it did not flush.
+
+use super::{Action, Behind, Hello, Millis, Notice, Op, Outgoing, Primary, Session, Why};
+use crate::bitmap::Bitmap;
+use crate::errno::Errno;
+use crate::message::{BASE_LONGEST, Extensions, Node, Reply};
+use crate::metadata::Consistency;
+use crate::metastore::Revision;
+use crate::outstanding::{Answer, Asked};
+use crate::payload::Header;
+use crate::role::SyncSource;
+use crate::slab::RequestId;
+use crate::units::{ByteRange, Generation, Seq};
+use alloc::vec::Vec;
+
+/// Milliseconds between attempts to connect, and between KEEPALIVEs.
+const INTERVAL: u64 = 10_000;
+
+/// What waits for a reply.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Target {
+    /// A request, or the piece of it with this range.
+    Request(RequestId, Option<ByteRange>),
+    Told(Told),
+    Keepalive,
+}
+
+/// What the peer's metadata say about its data.
+pub(super) type Told = (Consistency, Option<Generation>);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Down,
+    Connecting(Millis),
+    Greeting(Millis, Option<Hello>),
+    Joining { map: u64, metadata: Revision },
+    Up,
+}
+
+#[derive(Debug)]
+pub(super) struct Link {
+    session: Session,
+    state: State,
+    next_attempt: Millis,
+    extensions: Extensions,
+    /// The id of the resource was drawn in this handshake.
+    virgin: bool,
+    /// The peer, as it was at the last handshake.
+    pub(super) peer: Option<Node>,
+    /// What it has confirmed since.
+    pub(super) told: Option<Told>,
+    pub(super) telling: bool,
+    sent: Millis,
+    heard: Millis,
+    /// The READ whose data is arriving.
+    receiving: Option<RequestId>,
+}
+
+impl Link {
+    pub(super) fn new(now: Millis) -> Self {
+        Self {
+            session: Session::default(),
+            state: State::Down,
+            next_attempt: now,
+            extensions: Extensions::NONE,
+            virgin: false,
+            peer: None,
+            told: None,
+            telling: false,
+            sent: now,
+            heard: now,
+            receiving: None,
+        }
+    }
+
+    pub(super) const fn is_up(&self) -> bool {
+        matches!(self.state, State::Up)
+    }
+
+    pub(super) const fn is_joining(&self) -> bool {
+        matches!(self.state, State::Joining { .. })
+    }
+
+    pub(super) const fn session(&self) -> Session {
+        self.session
+    }
+
+    pub(super) const fn takes_state(&self) -> bool {
+        self.extensions.contains(Extensions::STATE)
+    }
+
+    /// What the peer knows of our counter, at most.
+    pub(super) fn peer_knows(&self) -> u64 {
+        self.peer.map_or(0, |node| node.counters.remote)
+    }
+
+    pub(super) fn longest(&self) -> u32 {
+        self.peer.map_or(BASE_LONGEST, |node| node.longest)
+    }
+}
+
+/// Pieces a request of this length is cut into for a base peer.
+pub(super) const fn most_pieces(length: u32) -> u32 {
+    length.div_ceil(BASE_LONGEST)
+}
+
+/// What follows the entries of a reply on the stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Follows {
+    /// The next message.
+    Nothing,
+    /// Data for the request's buffer. Once it is there, verified and
+    /// expanded, or was found wrong: [`Primary::data_received`].
+    Data {
+        /// The request.
+        id: RequestId,
+        /// Which of its data.
+        piece: ByteRange,
+        /// How it travels.
+        payload: Header,
+    },
+    /// So many bytes of no use.
+    Skip(u32),
+}
+
+impl Primary {
+    /// The peer accepted step 1.
+    pub fn accepted(&mut self, session: Session, extensions: Extensions, out: &mut Vec<Action>) {
+        if session != self.link.session || !matches!(self.link.state, State::Connecting(_)) {
+            return;
+        }
+        self.link.extensions = extensions;
+        self.link.state = State::Greeting(self.now, None);
+        self.link.virgin = self.metadata().resuid.is_none();
+        if self.link.virgin {
+            let resuid = self.standing.draw_resuid();
+            self.stores.metadata.change(|m| m.resuid = resuid);
+        }
+        self.say_hello(out);
+        self.pump(out);
+    }
+
+    /// Step 2, once everything it says is on disk.
+    pub(super) fn say_hello(&mut self, out: &mut Vec<Action>) {
+        let State::Greeting(since, None) = self.link.state else {
+            return;
+        };
+        let Some(hello) = self.hello().filter(|_| self.stores.metadata.is_durable()) else {
+            return;
+        };
+        self.link.state = State::Greeting(since, Some(hello));
+        out.push(Action::Hello(self.link.session, hello));
+    }
+
+    fn hello(&self) -> Option<Hello> {
+        let metadata = self.metadata();
+        Some(Hello {
+            virgin: self.link.virgin && metadata.counters.local == 0,
+            resuid: metadata.resuid?,
+            counters: metadata.counters,
+            generation: metadata.generation,
+            consistency: metadata.consistency,
+        })
+    }
+
+    /// The peer answered step 2: `map` has what is to be copied besides what
+    /// is dirty here.
+    pub fn peer_up(
+        &mut self,
+        session: Session,
+        node: Node,
+        source: SyncSource,
+        map: Option<&Bitmap>,
+        out: &mut Vec<Action>,
+    ) {
+        let State::Greeting(_, Some(said)) = self.link.state else {
+            return;
+        };
+        if session != self.link.session {
+            return;
+        }
+        let size = (self.extents.datasize(), self.extents.extentsize());
+        if size != (node.datasize, node.extentsize) {
+            return self.disconnect(Why::Geometry, out);
+        }
+        if source == SyncSource::Primary && self.is_inconsistent() {
+            return self.disconnect(Why::StaleSource, out);
+        }
+        if self.hello() != Some(said) {
+            // A write was answered meanwhile, and the peer decided without
+            // knowing. It must be asked again.
+            return self.disconnect(Why::Changed, out);
+        }
+        self.link.peer = Some(node);
+        self.link.told = Some((node.consistency, node.generation));
+        self.stand_towards(node, source);
+        if let Some(map) = map {
+            self.map.merge(map);
+        }
+        let changed = self.map.has_changed() || self.map.is_storing();
+        self.link.state = State::Joining {
+            map: if changed { self.stores.want_map() } else { 0 },
+            metadata: self.stores.metadata.revision(),
+        };
+        self.join(out);
+        self.pump(out);
+    }
+
+    fn stand_towards(&mut self, node: Node, source: SyncSource) {
+        let counters = self.metadata().counters;
+        self.standing.knows_what_differs = true;
+        self.standing.recorded = counters.local > node.counters.remote;
+        match source {
+            SyncSource::Primary => {
+                self.standing.behind = Behind::Peer;
+                let consistent = node.consistency == Consistency::Consistent;
+                self.standing.peer_is_current = consistent && !self.standing.recorded;
+                if node.virgin {
+                    self.standing.peer_is_current = false;
+                    self.record_that_the_peer_misses();
+                }
+            }
+            SyncSource::Secondary => {
+                self.standing.behind = Behind::Local;
+                self.standing.peer_is_current = true;
+                self.stores.metadata.change(|metadata| {
+                    metadata.consistency = Consistency::Inconsistent;
+                    metadata.generation = node.generation;
+                });
+            }
+        }
+    }
+
+    pub(super) fn join(&mut self, out: &mut Vec<Action>) {
+        let State::Joining { map, metadata } = self.link.state else {
+            return;
+        };
+        if self.stores.has_map(map) && self.stores.metadata.has(metadata) {
+            self.link.state = State::Up;
+            self.link.heard = self.now;
+            self.link.sent = self.now;
+            out.push(Action::Notify(Notice::Connected));
+            self.sync_begins(out);
+        }
+    }
+
+    /// The link is gone, or could not be made.
+    pub fn peer_down(&mut self, session: Session, out: &mut Vec<Action>) {
+        if session == self.link.session && self.link.state != State::Down {
+            self.lose_peer(out);
+            self.pump(out);
+        }
+    }
+
+    pub(super) fn disconnect(&mut self, why: Why, out: &mut Vec<Action>) {
+        out.push(Action::Disconnect(self.link.session, why));
+        self.lose_peer(out);
+        self.pump(out);
+    }
+
+    fn lose_peer(&mut self, out: &mut Vec<Action>) {
+        let was = core::mem::replace(&mut self.link.state, State::Down);
+        self.link.next_attempt = Millis(self.now.0 + INTERVAL);
+        self.link.telling = false;
+        if matches!(was, State::Up | State::Joining { .. }) {
+            self.standing.recorded = false;
+            if self.standing.behind == Behind::Local && self.map.wants_flush() {
+                self.standing.flush_must_fail = true;
+            }
+            if !cfg!(hast_bug = "k1") {
+                self.map.peer_lost();
+            }
+            self.differs();
+        }
+        if was == State::Up {
+            out.push(Action::Notify(Notice::Disconnected));
+            self.sync_interrupted(out);
+        }
+        let mut drained = core::mem::take(&mut self.drained);
+        drained.extend(self.outstanding.drain());
+        let receiving = self.link.receiving.take();
+        drained.extend(receiving.map(|id| Target::Request(id, None)));
+        for target in drained.drain(..) {
+            if let Target::Request(id, _) = target {
+                self.remote_done(id, Err(Errno::ENOTCONN), out);
+            }
+        }
+        self.drained = drained;
+    }
+
+    /// The entries of a reply. Says what follows them.
+    pub fn reply(&mut self, session: Session, reply: &Reply, out: &mut Vec<Action>) -> Follows {
+        if session != self.link.session || !self.link.is_up() {
+            return Follows::Skip(reply.payload_size());
+        }
+        self.link.heard = self.now;
+        let follows = match self.outstanding.reply(reply) {
+            Err(error) if error.is_fatal() => {
+                self.disconnect(Why::Protocol, out);
+                Follows::Nothing
+            }
+            Err(_) => Follows::Skip(reply.payload_size()),
+            Ok(Answer::Data(Target::Request(id, Some(piece)), payload)) => {
+                self.link.receiving = Some(id);
+                Follows::Data { id, piece, payload }
+            }
+            Ok(Answer::Data(_, payload)) => Follows::Skip(payload.size),
+            Ok(Answer::Acknowledged(target)) => {
+                if let Target::Request(id, _) = target {
+                    self.acknowledged(id, out);
+                }
+                Follows::Nothing
+            }
+            Ok(Answer::Done(target)) => {
+                self.answered(target, Ok(()), out);
+                Follows::Nothing
+            }
+            Ok(Answer::Failed(target, error)) => {
+                self.answered(target, Err(error), out);
+                Follows::Nothing
+            }
+        };
+        self.pump(out);
+        follows
+    }
+
+    /// The data announced by [`Follows::Data`] is in the buffer. If it was
+    /// wrong, report [`Primary::peer_down`] instead.
+    pub fn data_received(&mut self, session: Session, out: &mut Vec<Action>) {
+        if session != self.link.session {
+            return;
+        }
+        if let Some(id) = self.link.receiving.take() {
+            self.link.heard = self.now;
+            self.remote_done(id, Ok(()), out);
+            self.pump(out);
+        }
+    }
+
+    fn answered(&mut self, target: Target, result: Result<(), Errno>, out: &mut Vec<Action>) {
+        match target {
+            Target::Request(id, _) => self.remote_done(id, result, out),
+            Target::Told(told) => {
+                self.link.telling = false;
+                match result {
+                    Ok(()) => self.link.told = Some(told),
+                    Err(_) => self.sync_failed(),
+                }
+            }
+            Target::Keepalive => {}
+        }
+    }
+
+    /// Hands a request to the peer, in pieces it can take.
+    pub(super) fn send_request(&mut self, id: RequestId, out: &mut Vec<Action>) {
+        let longest = u64::from(self.link.longest());
+        let memsync = self.replication == super::Replication::Memsync;
+        let Some(slot) = self.slots.get_mut(id) else {
+            return;
+        };
+        slot.stage = super::request::Stage::Running;
+        let op = slot.op;
+        let pieces = match (op, op.range()) {
+            (Op::Read(range) | Op::Write(range), _) => range.length().div_ceil(longest),
+            _ => 1,
+        };
+        let memsync = memsync && matches!(slot.kind, super::request::Kind::Client { .. });
+        slot.remote.left = u32::try_from(pieces).expect("requests are bounded");
+        slot.unacknowledged = slot.remote.left;
+        slot.sent = true;
+        for n in 0..pieces {
+            let piece = |range: ByteRange| {
+                let offset = range.offset() + n * longest;
+                ByteRange::new(offset, longest.min(range.end() - offset)).expect("not beyond it")
+            };
+            let (op, piece, asked) = match op {
+                Op::Read(range) => {
+                    let piece = piece(range);
+                    let length = piece.length();
+                    (Op::Read(piece), Some(piece), Asked::Read { length })
+                }
+                Op::Write(range) => {
+                    let piece = piece(range);
+                    (Op::Write(piece), Some(piece), Asked::Write { memsync })
+                }
+                other => (other, other.range(), Asked::Other),
+            };
+            let what = Outgoing::Request { id, op, memsync };
+            self.send(Target::Request(id, piece), asked, what, out);
+        }
+    }
+
+    /// Makes the peer write into its metadata what its data is.
+    pub(super) fn tell(&mut self, told: Told, out: &mut Vec<Action>) {
+        if !core::mem::replace(&mut self.link.telling, true) {
+            let what = Outgoing::State(told.0, told.1);
+            self.send(Target::Told(told), Asked::Other, what, out);
+        }
+    }
+
+    fn send(&mut self, target: Target, asked: Asked, what: Outgoing, out: &mut Vec<Action>) {
+        if self.outstanding.is_empty() {
+            self.link.heard = self.now;
+        }
+        let seq = self.outstanding.insert(target, asked);
+        let seq = seq.expect("there is a number for every piece of every request");
+        self.push(Some(seq), what, out);
+    }
+
+    fn push(&mut self, seq: Option<Seq>, what: Outgoing, out: &mut Vec<Action>) {
+        self.link.sent = self.now;
+        let session = self.link.session;
+        out.push(Action::Send { session, seq, what });
+    }
+
+    pub(super) fn tick_link(&mut self, out: &mut Vec<Action>) {
+        let since = |then: Millis| self.now.0.saturating_sub(then.0);
+        match self.link.state {
+            State::Down if self.now >= self.link.next_attempt => {
+                self.link.session.0 += 1;
+                self.link.state = State::Connecting(self.now);
+                out.push(Action::Connect(self.link.session));
+            }
+            State::Connecting(then) | State::Greeting(then, _) if since(then) >= self.timeout => {
+                self.disconnect(Why::Silent, out);
+            }
+            State::Up if !self.outstanding.is_empty() && since(self.link.heard) >= self.timeout => {
+                self.disconnect(Why::Silent, out);
+            }
+            State::Up if since(self.link.sent) >= INTERVAL => {
+                if self.link.extensions.contains(Extensions::KEEPALIVE_REPLY) {
+                    self.send(Target::Keepalive, Asked::Other, Outgoing::Keepalive, out);
+                } else {
+                    self.push(None, Outgoing::Keepalive, out);
+                }
+            }
+            _ => {}
+        }
+    }
+}

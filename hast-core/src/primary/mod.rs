@@ -1,0 +1,231 @@
+//! The primary: serves the provider's requests from two components.
+//! Facts: spec/hast-behaviour.md sections 3 to 7; design sections 1 and 6.1.
+//!
+//! A pure machine: methods are the events, actions are appended to the
+//! caller's buffer.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`action`] | what the shell is asked to do |
+//! | `request` | a request from the provider to its answer |
+//! | `standing` | which component is behind, and where that is written down |
+//! | `link` | handshake, loss of the peer, its replies |
+//! | `sync` | copying, and what makes a pair "in sync" |
+//! | `stores` | the map and the metadata on their way to the disk |
+//!
+//! **Invariants**, and the re-introduced bug or test that breaks without it:
+//!
+//! 1. A write is handed to a component, or sent, only when its extents' bits
+//!    are on stable storage (`a_write_waits_for_its_dirty_bit`).
+//! 2. A request that one component has missed is answered with success only
+//!    after stable storage says which component that is: the own counters if
+//!    it is the peer's, the own consistency flag if it is the local one
+//!    (`a_write_alone_waits_for_the_counters`, K4, K7, K10). FLUSH, too: what
+//!    the peer had not flushed when it went, it may have lost.
+//! 3. At most one component is behind. A request that the other one misses,
+//!    too, fails.
+//! 4. Whatever may differ is in the map until it was copied and both have
+//!    confirmed a later flush (K1, K5).
+//! 5. A component that is behind is never read where it may differ, and never
+//!    copied from.
+//! 6. Every request is answered once. Without a peer, nothing waits for one.
+
+pub mod action;
+mod link;
+mod request;
+mod standing;
+mod stores;
+mod sync;
+
+pub use action::{Action, Hello, Notice, Op, Outgoing, Session, Why};
+pub use link::Follows;
+pub use request::Full;
+pub use standing::Behind;
+
+use crate::activemap::ActiveMap;
+use crate::extent::Extents;
+use crate::metadata::{Consistency, Metadata};
+use crate::outstanding::Outstanding;
+use crate::rangelock::{LockId, RangeLocks};
+use crate::slab::{RequestId, Slab};
+use alloc::vec::Vec;
+use link::{Link, Target};
+use request::Slot;
+use standing::Standing;
+use stores::Stores;
+use sync::Sync;
+
+/// Requests of clients at a time: base's number, and enough for any queue
+/// depth GEOM produces.
+pub const CLIENT_REQUESTS: u32 = 256;
+
+/// Requests that copy at a time: with 128 KiB each, 1 MiB in flight keeps a
+/// 10 Gbit/s link of 0.5 ms busy.
+pub const SYNC_WINDOW: u32 = 8;
+
+/// Flushes of our own at a time: one for the map, one that ends a
+/// synchronisation.
+const OWN_FLUSHES: u32 = 2;
+
+/// Requests there can be, which is one more than the greatest
+/// [`RequestId::index`].
+pub const REQUESTS: u32 = CLIENT_REQUESTS + SYNC_WINDOW + OWN_FLUSHES;
+
+/// Longest request of a client, in bytes: what FreeBSD's GEOM issues by
+/// default on 64-bit machines. The shell splits longer ones.
+pub const LONGEST_REQUEST: u32 = 1 << 20;
+
+/// Milliseconds since some moment before the worker started.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub struct Millis(pub u64);
+
+/// When a write is answered. spec/hast-behaviour.md section 5.4.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Replication {
+    /// When both components have it.
+    Fullsync,
+    /// When the local component has it and the peer's memory.
+    #[default]
+    Memsync,
+    /// When the local component has it.
+    Async,
+}
+
+/// What a primary starts with.
+#[derive(Clone, Debug)]
+pub struct Start<'a> {
+    /// The metadata block, as read.
+    pub metadata: Metadata,
+    /// What [`Metadata::validate`] made of it.
+    pub extents: Extents,
+    /// Bytes of the component's sectors.
+    pub sectorsize: u32,
+    /// The map, as read after the component was flushed.
+    pub map: &'a [u8],
+    /// When writes are answered.
+    pub replication: Replication,
+    /// Give up a peer that is silent for so long, in milliseconds.
+    pub timeout: u64,
+    /// Random bits, from which ids are drawn.
+    pub entropy: u64,
+    /// The time.
+    pub now: Millis,
+}
+
+/// The machine.
+#[derive(Debug)]
+pub struct Primary {
+    replication: Replication,
+    timeout: u64,
+    extents: Extents,
+    sectorsize: u32,
+    now: Millis,
+    map: ActiveMap,
+    stores: Stores,
+    locks: RangeLocks,
+    granted: Vec<LockId>,
+    slots: Slab<Slot>,
+    outstanding: Outstanding<Target>,
+    link: Link,
+    standing: Standing,
+    sync: Sync,
+    /// Requests the peer did not answer when it went.
+    drained: Vec<Target>,
+    /// Requests of the moment, for the loops that change them.
+    marked: Vec<RequestId>,
+    /// Clients' requests in the slab.
+    clients: u32,
+    /// Writes that were answered although the peer has not confirmed them.
+    answered_early: u32,
+}
+
+impl Primary {
+    /// A primary without a peer; the first [`Primary::tick`] looks for one.
+    #[must_use]
+    pub fn new(start: Start<'_>) -> Self {
+        let Start {
+            metadata, extents, ..
+        } = start;
+        let keepdirty = metadata.keepdirty;
+        let pieces = link::most_pieces(LONGEST_REQUEST);
+        Self {
+            replication: start.replication,
+            timeout: start.timeout,
+            extents,
+            sectorsize: start.sectorsize,
+            now: start.now,
+            map: ActiveMap::load(extents, start.sectorsize, keepdirty, start.map),
+            standing: Standing::new(metadata.consistency, start.entropy),
+            stores: Stores::new(metadata),
+            locks: RangeLocks::new(crate::index(REQUESTS.into())),
+            granted: Vec::new(),
+            slots: Slab::new(REQUESTS),
+            outstanding: Outstanding::new(REQUESTS * pieces),
+            link: Link::new(start.now),
+            sync: Sync::default(),
+            drained: Vec::new(),
+            marked: Vec::new(),
+            clients: 0,
+            answered_early: 0,
+        }
+    }
+
+    /// Time goes by: to be called about once a second.
+    pub fn tick(&mut self, now: Millis, out: &mut Vec<Action>) {
+        self.now = now;
+        self.tick_link(out);
+        self.tick_sync();
+        self.tick_map(out);
+        self.pump(out);
+    }
+
+    /// What the metadata says now, stored or not.
+    #[must_use]
+    pub const fn metadata(&self) -> &Metadata {
+        self.stores.metadata.get()
+    }
+
+    /// Which component is behind.
+    #[must_use]
+    pub const fn behind(&self) -> Behind {
+        self.standing.behind
+    }
+
+    /// Whether requests go to the peer.
+    #[must_use]
+    pub const fn is_connected(&self) -> bool {
+        self.link.is_up()
+    }
+
+    /// Whether the peer, promoted now, would have everything that was
+    /// flushed: what `complete` means to the operator of a failover.
+    #[must_use]
+    pub fn peer_is_current(&self) -> bool {
+        self.standing.peer_is_current
+    }
+
+    /// Bytes being written or to be synchronised: `dirty` of hastctl.
+    #[must_use]
+    pub fn dirty_bytes(&self) -> u64 {
+        self.map.dirty_bytes()
+    }
+
+    /// Requests that are not finished, our own included.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// What every event ends with: what can go on goes on.
+    fn pump(&mut self, out: &mut Vec<Action>) {
+        self.pump_sync(out);
+        self.ask_for_stores(out);
+    }
+
+    fn is_inconsistent(&self) -> bool {
+        self.metadata().consistency == Consistency::Inconsistent
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! Which component is behind, and where that is written down before anybody
+//! relies on it. Facts: spec/hast-disk.md section 6; docs/extensions.md.
+//!
+//! | missed by | written down in | seen by |
+//! |---|---|---|
+//! | the peer | own counters and generation | whoever compares them with the peer's |
+//! | the local component | own consistency flag | this node when it starts, the peer in the handshake |
+
+use super::Primary;
+use crate::errno::Errno;
+use crate::metadata::Consistency;
+use crate::metastore::Revision;
+use crate::units::{Counters, Generation, ResUid};
+
+/// Which component lacks something the other has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Behind {
+    /// None, but for requests in flight.
+    Neither,
+    /// The peer's: it is copied to, as soon as it is there.
+    Peer,
+    /// The local one: it is copied to, and what it lacks is read from the
+    /// peer. Without a peer nothing can be written, since the peer has what
+    /// this node lacks.
+    Local,
+}
+
+#[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent facts")]
+pub(super) struct Standing {
+    pub(super) behind: Behind,
+    /// The counters say already that the peer has missed something, since
+    /// contact was lost or since it began to.
+    pub(super) recorded: bool,
+    pub(super) peer_is_current: bool,
+    /// Since this worker started there was a peer that knew what differs. An
+    /// inconsistent component by itself does not: a secondary has no map.
+    pub(super) knows_what_differs: bool,
+    /// The peer had answered writes and not flushed them when it went, while
+    /// only its component counted: the next FLUSH must not succeed.
+    pub(super) flush_must_fail: bool,
+    entropy: u64,
+}
+
+impl Standing {
+    pub(super) fn new(consistency: Consistency, entropy: u64) -> Self {
+        let consistent = consistency == Consistency::Consistent;
+        Self {
+            behind: if consistent {
+                Behind::Peer
+            } else {
+                Behind::Local
+            },
+            recorded: false,
+            peer_is_current: false,
+            knows_what_differs: consistent,
+            flush_must_fail: false,
+            entropy,
+        }
+    }
+
+    /// A number that no other worker draws (`SplitMix64`).
+    fn draw(&mut self) -> u64 {
+        self.entropy = self.entropy.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.entropy;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)).max(1)
+    }
+
+    pub(super) fn draw_resuid(&mut self) -> Option<ResUid> {
+        ResUid::new(self.draw())
+    }
+}
+
+impl Primary {
+    /// The peer misses something that is to be answered with success: after
+    /// which state of the metadata that may be done.
+    pub(super) fn peer_misses(&mut self) -> Result<Revision, Errno> {
+        if self.standing.behind == Behind::Local {
+            return Err(Errno::EIO);
+        }
+        self.standing.behind = Behind::Peer;
+        self.standing.peer_is_current = false;
+        self.record_that_the_peer_misses();
+        Ok(self.stores.metadata.revision())
+    }
+
+    /// Raises the own counter above all that the peer can know of it: once
+    /// since contact was lost, whatever the counters were (K7).
+    pub(super) fn record_that_the_peer_misses(&mut self) {
+        if core::mem::replace(&mut self.standing.recorded, true) {
+            return;
+        }
+        let generation = Generation::new(self.standing.draw());
+        let known = self.link.peer_knows();
+        self.stores.metadata.change(|metadata| {
+            let local = metadata.counters.local.max(known);
+            metadata.counters.local = local.saturating_add(1);
+            metadata.generation = generation;
+        });
+    }
+
+    /// The local component misses something the peer has. That must not be
+    /// answered with success if the peer misses something, too, or may come
+    /// to: then neither would have everything.
+    pub(super) fn local_misses(&mut self) -> Result<Revision, Errno> {
+        if cfg!(hast_bug = "k4") {
+            return Ok(Revision::FIRST);
+        }
+        match self.standing.behind {
+            Behind::Peer => return Err(Errno::EIO),
+            Behind::Neither if self.answered_early > 0 => return Err(Errno::EIO),
+            Behind::Neither | Behind::Local => {}
+        }
+        self.standing.behind = Behind::Local;
+        if !self.is_inconsistent() {
+            let inconsistent = Consistency::Inconsistent;
+            self.stores
+                .metadata
+                .change(|m| m.consistency = inconsistent);
+        }
+        Ok(self.stores.metadata.revision())
+    }
+
+    /// Something is to be copied although nobody was promised anything: the
+    /// local component decides unless it is itself behind.
+    pub(super) fn differs(&mut self) {
+        if self.standing.behind == Behind::Neither && self.map.sync_left() > 0 {
+            self.standing.behind = Behind::Peer;
+        }
+    }
+
+    /// Both components are the same, and both have flushed it: the counters
+    /// become equal, crosswise.
+    pub(super) fn record_equality(&mut self, peer: Counters) {
+        self.standing.recorded = false;
+        let metadata = self.stores.metadata.get();
+        let equal = Counters {
+            local: peer.remote,
+            remote: peer.local,
+        };
+        if metadata.counters != equal || self.is_inconsistent() {
+            self.stores.metadata.change(|metadata| {
+                metadata.counters = equal;
+                metadata.consistency = Consistency::Consistent;
+            });
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Copying what differs, and what makes a pair "in sync".
+//! Facts: spec/hast-behaviour.md section 7; design section 1.2.
+//!
+//! 1. The component that is behind says so on its own disk.
+//! 2. Extents are copied, several requests at a time, each under its range's
+//!    lock. One that fails leaves its extent in the map (K5).
+//! 3. When nothing is left, both components flush.
+//! 4. The peer's metadata say that it is of one state, then our counters say
+//!    that both have the same. Whatever happens in between starts this over.
+
+use super::link::Told;
+use super::request::{Kind, Part, Slot, Stage};
+use super::{Action, Behind, Millis, Notice, Op, Primary, SYNC_WINDOW, Session};
+use crate::metadata::Consistency;
+use crate::metastore::Revision;
+use crate::slab::RequestId;
+use crate::units::{ByteRange, ExtentIndex};
+use alloc::vec::Vec;
+
+/// Milliseconds until something that could not be copied is tried again.
+const RETRY: u64 = 5_000;
+
+/// A request that copies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Copying {
+    extent: ExtentIndex,
+    session: Session,
+    to: Behind,
+    reading: bool,
+}
+
+/// An extent being copied.
+#[derive(Clone, Copy, Debug)]
+struct Extent {
+    index: ExtentIndex,
+    /// First byte that no request was made for.
+    next: u64,
+    /// Requests that copy it.
+    running: u32,
+    failed: bool,
+}
+
+/// How far the end has come.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+enum End {
+    #[default]
+    Open,
+    Flushing,
+    Flushed,
+    Recording(Revision),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Sync {
+    extents: Vec<Extent>,
+    requests: u32,
+    /// Where the search for the next extent goes on.
+    cursor: ExtentIndex,
+    end: End,
+    retry_at: Option<Millis>,
+    announced: bool,
+}
+
+impl Primary {
+    pub(super) fn sync_begins(&mut self, out: &mut Vec<Action>) {
+        self.sync.end = End::Open;
+        self.sync.retry_at = None;
+        self.sync.cursor = ExtentIndex(0);
+        self.sync.announced = self.map.sync_left() > 0;
+        if self.sync.announced {
+            out.push(Action::Notify(Notice::SyncStarted));
+        }
+    }
+
+    pub(super) fn sync_interrupted(&mut self, out: &mut Vec<Action>) {
+        self.sync.end = End::Open;
+        if core::mem::take(&mut self.sync.announced) {
+            out.push(Action::Notify(Notice::SyncInterrupted));
+        }
+    }
+
+    pub(super) fn sync_failed(&mut self) {
+        self.sync.end = End::Open;
+        self.sync.retry_at = Some(Millis(self.now.0 + RETRY));
+    }
+
+    pub(super) fn sync_flushed(&mut self, confirmed: bool) {
+        if self.sync.end == End::Flushing && confirmed {
+            self.sync.end = End::Flushed;
+        } else {
+            self.sync_failed();
+        }
+    }
+
+    pub(super) fn tick_sync(&mut self) {
+        if self.sync.retry_at.is_some_and(|at| self.now >= at) {
+            self.sync.retry_at = None;
+        }
+    }
+
+    /// Does what can be done next.
+    pub(super) fn pump_sync(&mut self, out: &mut Vec<Action>) {
+        let idle = !self.link.is_up() || self.standing.behind == Behind::Neither;
+        if idle || self.sync.retry_at.is_some() {
+            return;
+        }
+        if self.map.sync_left() > 0 {
+            self.sync.end = End::Open;
+            if self.target_says(Consistency::Inconsistent, out) {
+                self.standing.peer_is_current &= self.standing.behind == Behind::Local;
+                self.copy_more(out);
+            }
+        } else if self.sync.requests == 0 {
+            self.end_sync(out);
+        }
+    }
+
+    /// Whether the component that is behind has on its disk that it is, or is
+    /// not any more. A base peer has no such entry.
+    fn target_says(&mut self, consistency: Consistency, out: &mut Vec<Action>) -> bool {
+        if self.standing.behind == Behind::Local {
+            return consistency == Consistency::Consistent || self.stores.metadata.is_durable();
+        }
+        let told: Told = (consistency, self.metadata().generation);
+        if self.link.told == Some(told) && !self.link.telling || !self.link.takes_state() {
+            return true;
+        }
+        self.tell(told, out);
+        false
+    }
+
+    fn end_sync(&mut self, out: &mut Vec<Action>) {
+        if self.sync.end == End::Open && self.flush_both(true, out) {
+            self.sync.end = End::Flushing;
+        }
+        if self.sync.end == End::Flushed
+            && self.target_says(Consistency::Consistent, out)
+            && let Some(peer) = self.link.peer
+        {
+            self.record_equality(peer.counters);
+            self.sync.end = End::Recording(self.stores.metadata.revision());
+        }
+        if let End::Recording(revision) = self.sync.end
+            && self.stores.metadata.has(revision)
+        {
+            self.sync.end = End::Open;
+            self.standing.behind = Behind::Neither;
+            self.standing.peer_is_current = true;
+            if core::mem::take(&mut self.sync.announced) {
+                out.push(Action::Notify(Notice::SyncDone));
+            }
+        }
+    }
+
+    fn copy_more(&mut self, out: &mut Vec<Action>) {
+        while self.sync.requests < SYNC_WINDOW {
+            let Some((extent, range)) = self.next_to_copy() else {
+                return;
+            };
+            let copying = Copying {
+                extent,
+                session: self.link.session(),
+                to: self.standing.behind,
+                reading: true,
+            };
+            let slot = Slot::new(Kind::Copy(copying), Op::Read(range));
+            let Some(id) = self.slots.insert(slot) else {
+                return;
+            };
+            self.sync.requests += 1;
+            self.lock(id, range, out);
+        }
+    }
+
+    /// The next range to copy: of an extent that was begun, or of the next.
+    fn next_to_copy(&mut self) -> Option<(ExtentIndex, ByteRange)> {
+        let longest = u64::from(self.link.longest());
+        let sync = &mut self.sync;
+        let end = |index| self.extents.range(index).end();
+        let begun = sync.extents.iter().position(|e| e.next < end(e.index));
+        let at = if let Some(at) = begun {
+            at
+        } else {
+            let index = self.map.next_to_sync(sync.cursor);
+            let index = index.or_else(|| self.map.next_to_sync(ExtentIndex(0)))?;
+            if sync.extents.iter().any(|e| e.index == index) {
+                return None;
+            }
+            sync.cursor = ExtentIndex(index.0 + 1);
+            self.map.sync_started(index);
+            sync.extents.push(Extent {
+                index,
+                next: self.extents.range(index).offset(),
+                running: 0,
+                failed: false,
+            });
+            sync.extents.len() - 1
+        };
+        let extent = &mut sync.extents[at];
+        let length = longest.min(end(extent.index) - extent.next);
+        let range = ByteRange::new(extent.next, length)?;
+        extent.next += length;
+        extent.running += 1;
+        Some((extent.index, range))
+    }
+
+    /// Its range is locked: reads it from the component that is not behind.
+    pub(super) fn copy_begins(&mut self, id: RequestId, copying: Copying, out: &mut Vec<Action>) {
+        if !self.still_makes_sense(copying) {
+            self.copy_ends(id, copying, false, out);
+        } else if copying.to == Behind::Local {
+            self.send_request(id, out);
+        } else {
+            self.run_locally(id, out);
+        }
+    }
+
+    /// It was begun on this link and in this direction.
+    fn still_makes_sense(&self, copying: Copying) -> bool {
+        self.link.is_up()
+            && self.link.session() == copying.session
+            && self.standing.behind == copying.to
+    }
+
+    pub(super) fn copy_goes_on(&mut self, id: RequestId, copying: Copying, out: &mut Vec<Action>) {
+        let Some(slot) = self.slots.get_mut(id) else {
+            return;
+        };
+        let (Some(local), Some(remote)) = (slot.local.result(), slot.remote.result()) else {
+            return;
+        };
+        let failed = local.and(remote).is_err();
+        if failed || !copying.reading {
+            return self.copy_ends(id, copying, !failed, out);
+        }
+        let Some(range) = slot.range else { return };
+        slot.kind = Kind::Copy(Copying {
+            reading: false,
+            ..copying
+        });
+        slot.op = Op::Write(range);
+        slot.stage = Stage::Running;
+        slot.local = Part::default();
+        slot.remote = Part::default();
+        if !self.still_makes_sense(copying) {
+            self.copy_ends(id, copying, false, out);
+        } else if copying.to == Behind::Local {
+            self.run_locally(id, out);
+        } else {
+            self.send_request(id, out);
+        }
+    }
+
+    fn copy_ends(&mut self, id: RequestId, copying: Copying, copied: bool, out: &mut Vec<Action>) {
+        let lock = self.slots.get_mut(id).and_then(|slot| slot.lock);
+        self.release(id, out);
+        self.sync.requests -= 1;
+        let copied = copied && self.still_makes_sense(copying);
+        if !copied && self.still_makes_sense(copying) {
+            self.sync_failed();
+        }
+        let end = self.extents.range(copying.extent).end();
+        let extents = &mut self.sync.extents;
+        if let Some(at) = extents.iter().position(|e| e.index == copying.extent) {
+            let extent = &mut extents[at];
+            extent.running -= 1;
+            extent.failed |= !copied && !cfg!(hast_bug = "k5");
+            if extent.failed {
+                extent.next = end;
+            }
+            if extent.running == 0 && extent.next == end {
+                let copied = !extent.failed;
+                extents.swap_remove(at);
+                if copied {
+                    self.map.sync_finished(copying.extent);
+                }
+            }
+        }
+        self.unlock(lock, out);
+    }
+}

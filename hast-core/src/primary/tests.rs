@@ -1,0 +1,323 @@
+use super::*;
+use crate::errno::Errno;
+use crate::message::{Extensions, Node, Reply};
+use crate::metadata::{BLOCK_LENGTH, CreateOptions, Provider};
+use crate::role::SyncSource;
+use crate::units::{ByteRange, Counters, Seq};
+use std::vec;
+
+const PROVIDER: Provider = Provider {
+    mediasize: 4096 + 512 + 64 * 512,
+    sectorsize: 512,
+};
+
+const STATE: Extensions = Extensions::STATE;
+
+/// A primary and what it asked for, carried out in the order it asked.
+struct Bench {
+    primary: Primary,
+    out: Vec<Action>,
+}
+
+impl Bench {
+    fn new(replication: Replication) -> Self {
+        let options = CreateOptions {
+            extentsize: Some(2048),
+            keepdirty: Some(2),
+            ..CreateOptions::default()
+        };
+        let metadata = Metadata::create("shared", PROVIDER, options).unwrap();
+        let extents = metadata.validate(PROVIDER).unwrap();
+        let primary = Primary::new(Start {
+            metadata,
+            extents,
+            sectorsize: 512,
+            map: &[0; 512],
+            replication,
+            timeout: 20_000,
+            entropy: 1,
+            now: Millis(0),
+        });
+        Self {
+            primary,
+            out: Vec::new(),
+        }
+    }
+
+    /// Takes out the only action that `choose` wants.
+    fn take<T>(&mut self, choose: impl Fn(&Action) -> Option<T>) -> Option<T> {
+        let at = self
+            .out
+            .iter()
+            .position(|action| choose(action).is_some())?;
+        choose(&self.out.remove(at))
+    }
+
+    fn store_map(&mut self, stored: bool) -> bool {
+        let asked = self.take(|a| (*a == Action::StoreMap).then_some(()));
+        if asked.is_some() {
+            self.primary.begin_map_store(|_| {});
+            self.primary.map_stored(stored, &mut self.out);
+        }
+        asked.is_some()
+    }
+
+    fn store_metadata(&mut self, stored: bool) -> bool {
+        let asked = self.take(|a| (*a == Action::StoreMetadata).then_some(()));
+        if asked.is_some() {
+            let mut block = [0; BLOCK_LENGTH];
+            self.primary.begin_metadata_store(&mut block).unwrap();
+            self.primary.metadata_stored(stored, &mut self.out);
+        }
+        asked.is_some()
+    }
+
+    fn local(&mut self, result: Result<(), Errno>) -> Option<Op> {
+        let local = |a: &Action| match *a {
+            Action::Local { id, op } => Some((id, op)),
+            _ => None,
+        };
+        let (id, op) = self.take(local)?;
+        self.primary.local_done(id, result, &mut self.out);
+        Some(op)
+    }
+
+    fn sent(&mut self) -> Option<(Session, Option<Seq>, Outgoing)> {
+        self.take(|a| match *a {
+            Action::Send { session, seq, what } => Some((session, seq, what)),
+            _ => None,
+        })
+    }
+
+    fn answer(&mut self, error: Option<Errno>) -> Option<Outgoing> {
+        let (session, seq, what) = self.sent()?;
+        let reply = Reply {
+            seq,
+            error,
+            received: false,
+            payload: None,
+        };
+        self.primary.reply(session, &reply, &mut self.out);
+        Some(what)
+    }
+
+    fn completed(&mut self) -> Option<Result<(), Errno>> {
+        self.take(|a| match *a {
+            Action::Complete { result, .. } => Some(result),
+            _ => None,
+        })
+    }
+
+    fn write(&mut self) {
+        let op = Op::Write(range(0, 512));
+        self.primary.request(1, op, &mut self.out).unwrap();
+    }
+
+    /// A peer that has everything, until both say so.
+    fn connect(&mut self) {
+        self.primary.tick(Millis(20_000), &mut self.out);
+        let connect = |a: &Action| match *a {
+            Action::Connect(session) => Some(session),
+            _ => None,
+        };
+        let session = self.take(connect).unwrap();
+        self.primary.accepted(session, STATE, &mut self.out);
+        self.store_metadata(true);
+        let hello = |a: &Action| match *a {
+            Action::Hello(_, hello) => Some(hello),
+            _ => None,
+        };
+        let hello = self.take(hello).unwrap();
+        let node = Node {
+            datasize: self.primary.extents.datasize(),
+            extentsize: 2048,
+            counters: Counters {
+                local: hello.counters.remote,
+                remote: hello.counters.local,
+            },
+            virgin: false,
+            generation: hello.generation,
+            consistency: Consistency::Consistent,
+            longest: 1 << 20,
+        };
+        let source = SyncSource::Primary;
+        let primary = &mut self.primary;
+        primary.peer_up(session, node, source, None, &mut self.out);
+        while self.primary.behind() != Behind::Neither {
+            let stored = self.store_map(true) | self.store_metadata(true);
+            let done = self.local(Ok(())).is_some() | self.answer(None).is_some();
+            assert!(stored | done, "nothing left to do: {:?}", self.primary);
+        }
+        self.out.clear();
+    }
+}
+
+fn range(offset: u64, length: u64) -> ByteRange {
+    ByteRange::new(offset, length).unwrap()
+}
+
+#[test]
+fn a_write_waits_for_its_dirty_bit() {
+    let mut bench = Bench::new(Replication::Fullsync);
+    bench.connect();
+    bench.write();
+    assert_eq!(bench.out, [Action::StoreMap]);
+    assert!(bench.store_map(true));
+    assert_eq!(bench.local(Ok(())), Some(Op::Write(range(0, 512))));
+    assert_eq!(bench.completed(), None, "the peer has not answered");
+    assert!(bench.answer(None).is_some());
+    assert_eq!(bench.completed(), Some(Ok(())));
+    bench.write();
+    assert!(bench.local(Ok(())).is_some(), "the bit is there already");
+}
+
+#[test]
+fn a_write_whose_dirty_bit_cannot_be_stored_fails() {
+    let mut bench = Bench::new(Replication::Fullsync);
+    bench.connect();
+    bench.write();
+    assert!(bench.store_map(false));
+    assert_eq!(bench.completed(), Some(Err(Errno::EIO)));
+    assert_eq!(bench.local(Ok(())), None);
+    assert_eq!(bench.sent(), None);
+}
+
+/// K7, K10: base compares with a counter it may not know, and does not flush.
+#[test]
+fn a_write_alone_waits_for_the_counters() {
+    let mut bench = Bench::new(Replication::Fullsync);
+    bench.write();
+    assert!(bench.store_map(true));
+    assert!(bench.local(Ok(())).is_some());
+    assert_eq!(bench.completed(), None);
+    assert_eq!(bench.primary.metadata().counters.local, 1);
+    assert!(bench.store_metadata(true));
+    assert_eq!(bench.completed(), Some(Ok(())));
+}
+
+/// What the peer had not flushed when it went it may have lost, although the
+/// client was told that it is permanent.
+#[test]
+fn a_flush_alone_waits_for_the_counters() {
+    let mut bench = Bench::new(Replication::Fullsync);
+    bench.connect();
+    let session = bench.primary.link.session();
+    bench.primary.peer_down(session, &mut bench.out);
+    bench.primary.request(2, Op::Flush, &mut bench.out).unwrap();
+    assert_eq!(bench.local(Ok(())), Some(Op::Flush));
+    assert_eq!(bench.completed(), None);
+    assert!(bench.store_metadata(true));
+    assert_eq!(bench.completed(), Some(Ok(())));
+    assert!(!bench.primary.peer_is_current());
+}
+
+/// K1: base forgets what was under way when the link broke.
+#[test]
+fn what_the_peer_did_not_answer_is_copied() {
+    let mut bench = Bench::new(Replication::Fullsync);
+    bench.connect();
+    bench.write();
+    bench.store_map(true);
+    bench.local(Ok(()));
+    let (session, ..) = bench.sent().unwrap();
+    bench.primary.peer_down(session, &mut bench.out);
+    bench.store_metadata(true);
+    assert_eq!(bench.completed(), Some(Ok(())));
+    assert_eq!(bench.primary.dirty_bytes(), 2048);
+    assert_eq!(bench.primary.behind(), Behind::Peer);
+}
+
+/// K4: base reports success and goes on reading what was there before.
+#[test]
+fn after_a_local_error_the_peer_is_read() {
+    let mut bench = Bench::new(Replication::Fullsync);
+    bench.connect();
+    bench.write();
+    bench.store_map(true);
+    bench.answer(None);
+    bench.local(Err(Errno::EIO));
+    assert_eq!(bench.completed(), None);
+    assert_eq!(bench.primary.behind(), Behind::Local);
+    assert!(bench.store_metadata(true), "the local component is behind");
+    assert_eq!(bench.completed(), Some(Ok(())));
+    bench.out.clear();
+    let read = Op::Read(range(0, 512));
+    bench.primary.request(2, read, &mut bench.out).unwrap();
+    let asked = |a: &Action| match *a {
+        Action::Send {
+            what: Outgoing::Request { op, .. },
+            ..
+        } => (op == read).then_some(()),
+        _ => None,
+    };
+    assert!(bench.take(asked).is_some());
+}
+
+/// K3: base reports success if the peer's part failed first.
+#[test]
+fn a_write_that_failed_on_both_fails_in_every_mode() {
+    for mode in [
+        Replication::Fullsync,
+        Replication::Memsync,
+        Replication::Async,
+    ] {
+        for peer_first in [false, true] {
+            let mut bench = Bench::new(mode);
+            bench.connect();
+            bench.write();
+            bench.store_map(true);
+            if peer_first {
+                bench.answer(Some(Errno::EIO));
+            }
+            bench.local(Err(Errno::EIO));
+            bench.answer(Some(Errno::EIO));
+            assert_eq!(bench.completed(), Some(Err(Errno::EIO)), "{mode:?}");
+        }
+    }
+}
+
+#[test]
+fn a_long_write_goes_to_base_in_pieces() {
+    let mut bench = Bench::new(Replication::Fullsync);
+    bench.connect();
+    bench.primary.link.peer.as_mut().unwrap().longest = 1024;
+    let op = Op::Write(range(512, 2560));
+    bench.primary.request(1, op, &mut bench.out).unwrap();
+    bench.store_map(true);
+    bench.local(Ok(()));
+    let mut pieces = vec![];
+    while let Some(Outgoing::Request { op, .. }) = bench.answer(None) {
+        pieces.push(op.range().unwrap());
+    }
+    assert_eq!(
+        pieces,
+        [range(512, 1024), range(1536, 1024), range(2560, 512)]
+    );
+    assert_eq!(bench.completed(), Some(Ok(())));
+}
+
+#[test]
+fn impossible_requests_are_refused() {
+    let mut bench = Bench::new(Replication::Fullsync);
+    let end = bench.primary.extents.datasize();
+    for (offset, length) in [(1, 512), (0, 511), (end, 512), (end - 512, 1024)] {
+        let op = Op::Write(range(offset, length));
+        bench.primary.request(1, op, &mut bench.out).unwrap();
+        assert_eq!(bench.completed(), Some(Err(Errno::EINVAL)));
+    }
+    assert_eq!(bench.primary.in_flight(), 0);
+}
+
+#[test]
+fn a_silent_peer_is_given_up() {
+    let mut bench = Bench::new(Replication::Fullsync);
+    bench.connect();
+    bench.primary.request(2, Op::Flush, &mut bench.out).unwrap();
+    bench.local(Ok(()));
+    bench.primary.tick(Millis(39_999), &mut bench.out);
+    assert!(bench.primary.is_connected());
+    bench.primary.tick(Millis(40_000), &mut bench.out);
+    assert!(!bench.primary.is_connected());
+    bench.store_metadata(true);
+    assert_eq!(bench.completed(), Some(Ok(())));
+}

@@ -1,0 +1,354 @@
+//! The secondary: carries out what a primary sends.
+//! Facts: spec/hast-behaviour.md section 8; spec/hast-wire.md sections 4, 6
+//! and 8; spec/hast-disk.md section 5.7.
+//!
+//! A pure machine like [`primary`](crate::primary).
+//!
+//! **Invariants:**
+//!
+//! 1. Nothing of an earlier link is carried out after a later handshake was
+//!    answered: what had not begun is dropped, what has is waited for.
+//! 2. A write reaches the component only when all of its data is there (K8).
+//! 3. Overlapping requests are carried out in the order they came, and a
+//!    FLUSH after everything that came before it.
+//! 4. What the handshake and [`Request::State`](crate::message::Request::State) say was stored is on stable
+//!    storage when it is said.
+//! 5. The map of an earlier life as primary is cleared only when a request
+//!    has come: by then the primary has stored what it was sent.
+
+mod request;
+
+pub use request::Taken;
+
+use crate::bitmap::Bitmap;
+use crate::decision::{self, Decision, MapSent, OnImpossible, Rule};
+use crate::errno::Errno;
+use crate::extent::Extents;
+use crate::message::{Extensions, LONGEST_DATA, Limits, Node};
+use crate::metadata::{BLOCK_LENGTH, Metadata, MetadataError};
+use crate::metastore::MetadataStore;
+use crate::primary::{Millis, Op};
+use crate::rangelock::{LockId, RangeLocks};
+use crate::role::SyncSource;
+use crate::slab::{RequestId, Slab};
+use crate::units::{ByteRange, Seq};
+use alloc::vec::Vec;
+use request::Job;
+
+/// Requests at a time, and one more than the greatest [`RequestId::index`].
+/// When so many are there the shell stops reading, and TCP tells the primary.
+pub const REQUESTS: u32 = 512;
+
+/// Extensions a secondary of ours agrees to.
+pub const EXTENSIONS: Extensions = Extensions::KEEPALIVE_REPLY.or(Extensions::STATE);
+
+/// Milliseconds after which a silent primary is given up: twice its
+/// KEEPALIVE interval. spec/hast-wire.md section 9.
+const SILENCE: u64 = 20_000;
+
+/// One life of the link to a primary.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+pub struct Session(u64);
+
+/// What the secondary starts with.
+#[derive(Clone, Debug)]
+pub struct Start<'a> {
+    /// The metadata block, as read.
+    pub metadata: Metadata,
+    /// What [`Metadata::validate`] made of it.
+    pub extents: Extents,
+    /// Bytes of the component's sectors.
+    pub sectorsize: u32,
+    /// The map, as read after the component was flushed.
+    pub map: &'a [u8],
+    /// What to do where the counters are impossible.
+    pub on_impossible: OnImpossible,
+    /// The time.
+    pub now: Millis,
+}
+
+/// The answer to step 2.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// Connected.
+    Accepted {
+        /// What to say of this node.
+        node: Node,
+        /// Whose data is copied.
+        source: SyncSource,
+        /// Which map to send: for [`MapSent::Own`] it is
+        /// [`Secondary::map`].
+        map: MapSent,
+    },
+    /// Refused; the text is made by [`decision::errmsg`].
+    Refused(Node),
+}
+
+/// The result of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// The data of a memsync WRITE is in memory.
+    Received,
+    /// Carried out.
+    Done,
+    /// Carried out; the request's buffer has the data of this range, which
+    /// is to be sent before [`Secondary::sent`].
+    Data(RequestId, ByteRange),
+    /// Failed.
+    Failed(Errno),
+}
+
+/// What the shell is to do. Any order, but for what goes to the primary.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Do this on the component, then report [`Secondary::local_done`].
+    Local {
+        /// The request, which names the buffer.
+        id: RequestId,
+        /// What.
+        op: Op,
+    },
+    /// Answer step 2, because of this rule.
+    Answer(Session, Rule, Answer),
+    /// Send a reply.
+    Reply(Session, Seq, Outcome),
+    /// The request's buffer is no longer needed.
+    Release(RequestId),
+    /// Write zeros over the map, then report [`Secondary::map_cleared`].
+    ClearMap,
+    /// Write the block that [`Secondary::begin_metadata_store`] fills, flush,
+    /// then report [`Secondary::metadata_stored`].
+    StoreMetadata,
+    /// Close both connections.
+    Close(Session),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Idle,
+    /// A primary waits for the answer, until nothing of the last one runs.
+    Greeting(decision::Primary),
+    /// The id is being stored.
+    Adopting(Rule, Answer),
+    Connected,
+}
+
+/// The machine.
+#[derive(Debug)]
+pub struct Secondary {
+    metadata: MetadataStore,
+    extents: Extents,
+    limits: Limits,
+    on_impossible: OnImpossible,
+    map: Bitmap,
+    clearing: bool,
+    session: Session,
+    state: State,
+    slots: Slab<Job>,
+    locks: RangeLocks,
+    granted: Vec<LockId>,
+    marked: Vec<RequestId>,
+    /// Requests that have come.
+    order: u64,
+    now: Millis,
+    heard: Millis,
+}
+
+impl Secondary {
+    /// A secondary without a primary.
+    #[must_use]
+    pub fn new(start: Start<'_>) -> Self {
+        let count = start.extents.count();
+        Self {
+            metadata: MetadataStore::new(start.metadata),
+            limits: Limits {
+                datasize: start.extents.datasize(),
+                sectorsize: start.sectorsize,
+                longest: LONGEST_DATA,
+            },
+            extents: start.extents,
+            on_impossible: start.on_impossible,
+            map: Bitmap::from_map(count, start.map),
+            clearing: false,
+            session: Session::default(),
+            state: State::Idle,
+            slots: Slab::new(REQUESTS),
+            locks: RangeLocks::new(crate::index(REQUESTS.into())),
+            granted: Vec::new(),
+            marked: Vec::new(),
+            order: 0,
+            now: start.now,
+            heard: start.now,
+        }
+    }
+
+    /// A primary has shown the token of step 1: whatever link there was ends.
+    pub fn hello(&mut self, primary: decision::Primary, out: &mut Vec<Action>) -> Session {
+        self.drop_what_waits(out);
+        self.session.0 += 1;
+        self.state = State::Greeting(primary);
+        self.heard = self.now;
+        self.greet(out);
+        self.session
+    }
+
+    /// The link is gone.
+    pub fn peer_down(&mut self, session: Session, out: &mut Vec<Action>) {
+        if session == self.session {
+            self.state = State::Idle;
+            self.drop_what_waits(out);
+        }
+    }
+
+    /// Time goes by: to be called about once a second.
+    pub fn tick(&mut self, now: Millis, out: &mut Vec<Action>) {
+        self.now = now;
+        let silent = now.0.saturating_sub(self.heard.0) >= SILENCE;
+        if silent && self.state == State::Connected {
+            out.push(Action::Close(self.session));
+            self.peer_down(self.session, out);
+        }
+    }
+
+    /// Answers step 2 as soon as nothing of an earlier link runs.
+    fn greet(&mut self, out: &mut Vec<Action>) {
+        let State::Greeting(primary) = self.state else {
+            return;
+        };
+        if self.slots.len() > 0 {
+            return;
+        }
+        let metadata = self.metadata.get();
+        let own = decision::Secondary {
+            resuid: metadata.resuid,
+            counters: metadata.counters,
+            generation: metadata.generation,
+            consistency: metadata.consistency,
+        };
+        let Decision { rule, action } = decision::decide(&primary, &own, self.on_impossible);
+        let node = self.node();
+        match action {
+            decision::Action::Refuse => {
+                self.state = State::Idle;
+                out.push(Action::Answer(self.session, rule, Answer::Refused(node)));
+            }
+            decision::Action::Sync {
+                source,
+                map,
+                adopt_resuid,
+            } => {
+                if adopt_resuid {
+                    let resuid = Some(primary.resuid);
+                    self.metadata.change(|metadata| metadata.resuid = resuid);
+                }
+                let answer = Answer::Accepted { node, source, map };
+                self.state = State::Adopting(rule, answer);
+                self.accept(out);
+            }
+        }
+    }
+
+    fn accept(&mut self, out: &mut Vec<Action>) {
+        if let State::Adopting(rule, answer) = self.state
+            && self.metadata.is_durable()
+        {
+            self.state = State::Connected;
+            out.push(Action::Answer(self.session, rule, answer));
+        }
+        self.ask_for_stores(out);
+    }
+
+    fn node(&self) -> Node {
+        let metadata = self.metadata.get();
+        Node {
+            datasize: metadata.datasize,
+            extentsize: metadata.extentsize,
+            counters: metadata.counters,
+            virgin: metadata.resuid.is_none(),
+            generation: metadata.generation,
+            consistency: metadata.consistency,
+            longest: LONGEST_DATA,
+        }
+    }
+
+    /// A store of the metadata begins: fills the block, with the state of
+    /// this moment.
+    ///
+    /// # Panics
+    /// Unless [`Action::StoreMetadata`] asked for it.
+    pub fn begin_metadata_store(
+        &mut self,
+        block: &mut [u8; BLOCK_LENGTH],
+    ) -> Result<(), MetadataError> {
+        self.metadata.begin(block)
+    }
+
+    /// It is on stable storage, or failed.
+    pub fn metadata_stored(&mut self, stored: bool, out: &mut Vec<Action>) {
+        self.metadata.done(stored);
+        if !stored && matches!(self.state, State::Adopting(..)) {
+            // The primary tries again.
+            out.push(Action::Close(self.session));
+            self.state = State::Idle;
+        }
+        self.states_stored(stored, out);
+        self.accept(out);
+        self.greet(out);
+    }
+
+    /// The map was overwritten, or that failed and is tried again with the
+    /// next request.
+    pub fn map_cleared(&mut self, cleared: bool) {
+        self.clearing = false;
+        if cleared {
+            self.map.clear();
+        }
+    }
+
+    /// What was dirty when this node was primary.
+    #[must_use]
+    pub const fn map(&self) -> &Bitmap {
+        &self.map
+    }
+
+    /// The map to send, as bytes.
+    pub fn write_map(&self, which: MapSent, bytes: &mut Vec<u8>) {
+        bytes.clear();
+        let size = self.extents.map_size(self.limits.sectorsize);
+        match which {
+            MapSent::None => {}
+            MapSent::Full => bytes.resize(crate::index(size), 0xff),
+            MapSent::Own => {
+                bytes.resize(crate::index(size), 0);
+                self.map.write_map(0, bytes);
+            }
+        }
+    }
+
+    /// What the metadata says now, stored or not.
+    #[must_use]
+    pub const fn metadata(&self) -> &Metadata {
+        self.metadata.get()
+    }
+
+    /// Whether a primary is connected.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.state == State::Connected
+    }
+
+    /// Requests that are not finished.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.slots.len()
+    }
+
+    fn ask_for_stores(&mut self, out: &mut Vec<Action>) {
+        if self.metadata.ask() {
+            out.push(Action::StoreMetadata);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

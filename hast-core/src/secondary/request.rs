@@ -1,0 +1,279 @@
+//! A request of the primary to its reply.
+
+use super::{Action, Outcome, Secondary, Session, State};
+use crate::errno::Errno;
+use crate::message::{Refusal, Request};
+use crate::metastore::Revision;
+use crate::primary::Op;
+use crate::rangelock::LockId;
+use crate::slab::RequestId;
+use crate::units::Seq;
+use alloc::vec::Vec;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// Its data is arriving.
+    Receiving,
+    /// For overlapping requests, or for all if it is a FLUSH.
+    Waiting,
+    Running,
+    /// The data it read is being sent.
+    Sending,
+    /// Until the metadata is stored.
+    Storing(Revision),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Job {
+    seq: Seq,
+    op: Op,
+    memsync: bool,
+    lock: Option<LockId>,
+    stage: Stage,
+    session: Session,
+    order: u64,
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Taken {
+    /// It was taken, or needs nothing.
+    Taken,
+    /// Its payload follows, for the buffer of this request. Once it is there,
+    /// verified and expanded: [`Secondary::received`]. If it was wrong:
+    /// [`Secondary::peer_down`].
+    Payload(RequestId),
+    /// It was refused and answered; its payload is to be skipped.
+    Refused(Refusal),
+    /// It belongs to a link that has ended.
+    Stale,
+}
+
+impl Secondary {
+    /// Whether another request can be taken.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.slots.len() < crate::index(super::REQUESTS.into())
+    }
+
+    /// A request has come; of a WRITE the payload follows.
+    ///
+    /// # Panics
+    /// Unless [`Secondary::has_room`].
+    pub fn request(&mut self, session: Session, request: &Request, out: &mut Vec<Action>) -> Taken {
+        if session != self.session || self.state != State::Connected {
+            return Taken::Stale;
+        }
+        self.heard = self.now;
+        if let Err(refusal) = request.validate(&self.limits) {
+            if let Some(seq) = refusal.seq {
+                let outcome = Outcome::Failed(Errno::EINVAL);
+                out.push(Action::Reply(session, seq, outcome));
+            }
+            return Taken::Refused(refusal);
+        }
+        let (seq, op, memsync) = match *request {
+            Request::Keepalive { seq } => {
+                let reply = seq.map(|seq| Action::Reply(session, seq, Outcome::Done));
+                out.extend(reply);
+                return Taken::Taken;
+            }
+            Request::State {
+                seq,
+                consistency,
+                generation,
+            } => {
+                self.metadata.change(|metadata| {
+                    metadata.consistency = consistency;
+                    metadata.generation = generation;
+                });
+                let stage = Stage::Storing(self.metadata.revision());
+                self.take(seq, Op::Flush, false, stage);
+                self.ask_for_stores(out);
+                return Taken::Taken;
+            }
+            Request::Read { seq, range } => (seq, Op::Read(range), false),
+            Request::Delete { seq, range } => (seq, Op::Delete(range), false),
+            Request::Flush { seq } => (seq, Op::Flush, false),
+            Request::Write {
+                seq,
+                range,
+                memsync,
+                ..
+            } => (seq, Op::Write(range), memsync),
+        };
+        if !self.map.is_empty() && !core::mem::replace(&mut self.clearing, true) {
+            out.push(Action::ClearMap);
+        }
+        if matches!(op, Op::Write(_)) {
+            return Taken::Payload(self.take(seq, op, memsync, Stage::Receiving));
+        }
+        let id = self.take(seq, op, memsync, Stage::Waiting);
+        self.queue(id, out);
+        Taken::Taken
+    }
+
+    fn take(&mut self, seq: Seq, op: Op, memsync: bool, stage: Stage) -> RequestId {
+        self.order += 1;
+        let job = Job {
+            seq,
+            op,
+            memsync,
+            lock: None,
+            stage,
+            session: self.session,
+            order: self.order,
+        };
+        self.slots.insert(job).expect("there is room")
+    }
+
+    /// All data of a WRITE is in its buffer.
+    pub fn received(&mut self, session: Session, id: RequestId, out: &mut Vec<Action>) {
+        if session != self.session {
+            return;
+        }
+        self.heard = self.now;
+        let Some(job) = self.slots.get_mut(id) else {
+            return;
+        };
+        job.stage = Stage::Waiting;
+        if job.memsync {
+            out.push(Action::Reply(session, job.seq, Outcome::Received));
+        }
+        self.queue(id, out);
+    }
+
+    fn queue(&mut self, id: RequestId, out: &mut Vec<Action>) {
+        let Some(job) = self.slots.get_mut(id) else {
+            return;
+        };
+        match job.op.range() {
+            None => self.run_flushes(out),
+            Some(range) => {
+                let (lock, held) = self.locks.acquire(range);
+                job.lock = Some(lock);
+                if held {
+                    self.run(id, out);
+                }
+            }
+        }
+    }
+
+    fn run(&mut self, id: RequestId, out: &mut Vec<Action>) {
+        if let Some(job) = self.slots.get_mut(id) {
+            job.stage = Stage::Running;
+            out.push(Action::Local { id, op: job.op });
+        }
+    }
+
+    /// Runs every FLUSH before which nothing is left that modifies. Writes
+    /// come with their payload, so all that came before are known.
+    fn run_flushes(&mut self, out: &mut Vec<Action>) {
+        let modifying = self.slots.iter().filter(|(_, job)| job.op.modifies());
+        let first = modifying.map(|(_, job)| job.order).min();
+        let mut ready = core::mem::take(&mut self.marked);
+        let flushes = self.slots.iter().filter(|(_, job)| {
+            let before = first.is_none_or(|first| job.order < first);
+            job.op == Op::Flush && job.stage == Stage::Waiting && before
+        });
+        ready.extend(flushes.map(|(id, _)| id));
+        for id in ready.drain(..) {
+            self.run(id, out);
+        }
+        self.marked = ready;
+    }
+
+    /// The component has done what [`Action::Local`] asked for.
+    pub fn local_done(&mut self, id: RequestId, result: Result<(), Errno>, out: &mut Vec<Action>) {
+        let Some(job) = self.slots.get_mut(id) else {
+            return;
+        };
+        let Job {
+            seq,
+            op,
+            lock,
+            session,
+            ..
+        } = *job;
+        let connected = session == self.session && self.state == State::Connected;
+        let outcome = match (result, op) {
+            (Err(error), _) => Outcome::Failed(error),
+            (Ok(()), Op::Read(range)) => Outcome::Data(id, range),
+            (Ok(()), _) => Outcome::Done,
+        };
+        if connected {
+            out.push(Action::Reply(session, seq, outcome));
+        }
+        job.lock = None;
+        job.stage = Stage::Sending;
+        self.unlock(lock, out);
+        if !connected || !matches!(outcome, Outcome::Data(..)) {
+            self.end(id, out);
+        }
+    }
+
+    /// The data of [`Outcome::Data`] was sent, or is not going to be.
+    pub fn sent(&mut self, id: RequestId, out: &mut Vec<Action>) {
+        self.end(id, out);
+    }
+
+    fn end(&mut self, id: RequestId, out: &mut Vec<Action>) {
+        if self.slots.remove(id).is_some() {
+            out.push(Action::Release(id));
+        }
+        self.run_flushes(out);
+        self.greet(out);
+    }
+
+    fn unlock(&mut self, lock: Option<LockId>, out: &mut Vec<Action>) {
+        let Some(lock) = lock else { return };
+        self.locks.release(lock, &mut self.granted);
+        while let Some(lock) = self.granted.pop() {
+            let next = self.slots.iter().find(|(_, job)| job.lock == Some(lock));
+            if let Some((id, _)) = next {
+                self.run(id, out);
+            }
+        }
+    }
+
+    pub(super) fn states_stored(&mut self, stored: bool, out: &mut Vec<Action>) {
+        let mut ended = core::mem::take(&mut self.marked);
+        for (id, job) in self.slots.iter() {
+            if let Stage::Storing(revision) = job.stage {
+                let has = self.metadata.has(revision);
+                if has || !stored {
+                    let outcome = if has {
+                        Outcome::Done
+                    } else {
+                        Outcome::Failed(Errno::EIO)
+                    };
+                    out.push(Action::Reply(job.session, job.seq, outcome));
+                    ended.push(id);
+                }
+            }
+        }
+        for id in ended.drain(..) {
+            self.slots.remove(id);
+        }
+        self.marked = ended;
+    }
+
+    /// The link ended: what has not begun never will.
+    pub(super) fn drop_what_waits(&mut self, out: &mut Vec<Action>) {
+        let mut dropped = core::mem::take(&mut self.marked);
+        let gone = |stage| stage != Stage::Running;
+        let jobs = self.slots.iter().filter(|(_, job)| gone(job.stage));
+        dropped.extend(jobs.map(|(id, _)| id));
+        for id in dropped.drain(..) {
+            if let Some(job) = self.slots.remove(id) {
+                out.push(Action::Release(id));
+                if let Some(lock) = job.lock {
+                    // Whoever waited for it is dropped, too.
+                    self.locks.release(lock, &mut self.granted);
+                    self.granted.clear();
+                }
+            }
+        }
+        self.marked = dropped;
+    }
+}

@@ -1,0 +1,22 @@
+#!/bin/sh
+# Builds the simulator with each of base's bugs re-introduced and prints the
+# first seed that finds it. Fails if 10,000 seeds do not.
+set -eu
+cd "$(dirname "$0")/.."
+for bug in k1 k3 k4 k5; do
+	RUSTFLAGS="--cfg hast_bug=\"$bug\"" cargo build --quiet --release --locked \
+	    --target-dir target/bugs -p sim
+	start=0
+	while :; do
+		if found=$(target/bugs/release/sim --seeds 250 --start $start); then
+			start=$((start + 250))
+			if [ $start -ge 10000 ]; then
+				echo "$bug: not found by 10,000 seeds" >&2
+				exit 1
+			fi
+		else
+			echo "$bug: $(echo "$found" | sed -n 1p)"
+			break
+		fi
+	done
+done
