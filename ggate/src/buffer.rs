@@ -71,8 +71,9 @@ impl Memory {
     }
 }
 
-/// Bytes a buffer of `len` bytes takes from the limit.
-fn size_for(len: usize) -> usize {
+/// Bytes a buffer of `len` bytes takes from the limit: those of its class.
+#[must_use]
+pub fn size_for(len: usize) -> usize {
     match len {
         0 => 0,
         len if len > ALIGNMENT << (CLASSES - 1) => len,

@@ -22,7 +22,7 @@ use crate::unanswered::{MAX_BYTES, Unanswered};
 
 /// Memory for payloads, in bytes: what may be unanswered, one request beyond
 /// it, and the buffers of the threads.
-const MEMORY: usize = 48 << 20;
+pub(crate) const MEMORY: usize = 48 << 20;
 const _: () = assert!(MEMORY as u64 > MAX_BYTES + 8 * START_BUFFER as u64);
 
 /// How often a thread that waits for room asks whether there still is a gate.

@@ -5,7 +5,7 @@
 //! numbers. Their number and bytes are bounded; whoever takes requests from the
 //! gate waits for room *before* it takes one.
 
-use ggate::buffer::Buf;
+use ggate::buffer::{self, Buf};
 use ggate::gate::{Command, Request, Seq};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -16,7 +16,7 @@ use crate::durability::Covers;
 /// a client with default options is never held up here.
 pub(crate) const MAX_REQUESTS: usize = 1024;
 
-/// Most bytes of payload kept, to hold the whole program under 64 MiB; one
+/// Most bytes of payload kept, as they count in the pool, to hold the whole program under 64 MiB; one
 /// request more than this may be in flight, however large it is.
 pub(crate) const MAX_BYTES: u64 = 32 << 20;
 
@@ -47,6 +47,12 @@ enum Payload {
     Lent,
 }
 
+/// Bytes that the payload of a WRITE takes from the pool.
+fn footprint(write: &Request) -> u64 {
+    let length = usize::try_from(write.range.length).unwrap_or(usize::MAX);
+    buffer::size_for(length) as u64
+}
+
 impl Unanswered {
     /// A table that will not grow any more.
     pub(crate) fn new() -> Self {
@@ -70,7 +76,7 @@ impl Unanswered {
     pub(crate) fn insert(&mut self, request: Request, covers: Covers) {
         let payload = match request.command {
             Command::Write => {
-                self.bytes += request.range.length;
+                self.bytes += footprint(&request);
                 Payload::Lent
             }
             _ => Payload::None,
@@ -100,7 +106,7 @@ impl Unanswered {
     pub(crate) fn remove(&mut self, seq: Seq) -> Option<Entry> {
         let entry = self.entries.remove(&seq)?;
         if entry.request.command == Command::Write {
-            self.bytes -= entry.request.range.length;
+            self.bytes -= footprint(&entry.request);
         }
         Some(entry)
     }
@@ -222,12 +228,29 @@ mod tests {
     #[test]
     fn bytes_are_bounded_with_one_request_beyond() {
         let mut table = Unanswered::new();
-        table.insert(request(1, Command::Write, MAX_BYTES - 1), Covers::default());
+        table.insert(request(1, Command::Write, MAX_BYTES / 2), Covers::default());
         assert!(table.has_room());
-        table.insert(request(2, Command::Write, 1), Covers::default());
+        table.insert(request(2, Command::Write, MAX_BYTES), Covers::default());
         assert!(!table.has_room());
-        table.remove(Seq(1));
+        table.remove(Seq(2));
         assert!(table.has_room());
+    }
+
+    /// Or the thread that takes requests would wait for the pool, with requests
+    /// unsent and deaf to the end of the gate.
+    #[test]
+    fn where_the_table_has_room_the_pool_has_it_too() {
+        for length in [4097, 132 << 10, (1 << 20) + 512] {
+            let pool = Pool::new(crate::client::MEMORY);
+            let mut table = Unanswered::new();
+            let mut payloads = Vec::new();
+            while table.has_room() {
+                payloads.push(pool.try_get(length).expect("room in the pool"));
+                let seq = payloads.len() as u64;
+                let write = request(seq, Command::Write, length as u64);
+                table.insert(write, Covers::default());
+            }
+        }
     }
 
     #[test]
