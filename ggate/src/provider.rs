@@ -38,9 +38,10 @@ pub enum ProviderError {
         /// What the medium has.
         sector: u32,
     },
-    /// Empty, or an odd size.
+    /// Empty, an odd size, or odd sectors: a server may say anything.
     #[error(
-        "The medium has {} bytes in sectors of {}; a provider needs a positive multiple of its sector size",
+        "The medium has {} bytes in sectors of {}; a provider needs a positive multiple of its sector size, \
+         which is a power of two",
         .0.media_size, .0.sector_size
     )]
     Media(Geometry),
@@ -126,6 +127,9 @@ fn check_orphan(ctl: &dyn Ggctl, unit: Unit, medium: Geometry) -> Result<(), Pro
     }
 }
 
+/// Largest provider in bytes: the kernel's offsets are signed.
+const MAX_MEDIA: u64 = i64::MAX as u64;
+
 /// The provider's sizes: the medium's, perhaps in larger sectors.
 fn geometry(medium: Geometry, sector_size: Option<u32>) -> Result<Geometry, ProviderError> {
     let sector = medium.sector_size;
@@ -134,7 +138,7 @@ fn geometry(medium: Geometry, sector_size: Option<u32>) -> Result<Geometry, Prov
         media_size: medium.media_size,
         sector_size: asked,
     };
-    if sector == 0 || medium.media_size == 0 {
+    if !sector.is_power_of_two() || medium.media_size == 0 || medium.media_size > MAX_MEDIA {
         return Err(ProviderError::Media(medium));
     }
     if asked == 0 || !asked.is_multiple_of(sector) {
@@ -180,12 +184,18 @@ mod tests {
     }
 
     #[test]
-    fn a_medium_without_sectors_divides_nothing_by_zero() {
-        let medium = Geometry {
-            sector_size: 0,
-            ..MEDIUM
-        };
-        assert!(geometry(medium, None).is_err());
-        assert!(geometry(medium, Some(512)).is_err());
+    fn a_medium_whose_numbers_make_no_sense_is_told_with_them() {
+        for (media_size, sector_size) in [(1 << 20, 0), (3 << 20, 3), (1 << 63, 512)] {
+            let medium = Geometry {
+                media_size,
+                sector_size,
+            };
+            for asked in [None, Some(sector_size)] {
+                let refused = geometry(medium, asked).unwrap_err();
+                let told = format!("{media_size} bytes in sectors of {sector_size};");
+                assert!(refused.to_string().contains(&told), "{refused}");
+            }
+            assert!(geometry(medium, Some(512)).is_err());
+        }
     }
 }
