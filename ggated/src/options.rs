@@ -85,7 +85,10 @@ fn address(parsed: &Parsed) -> Result<Option<IpAddr>, CliError> {
         .and_then(|mut addresses| addresses.next());
     match found {
         Some(address) => Ok(Some(address.ip())),
-        None => Err(PROGRAM.invalid("Invalid IP/host name to bind to.")),
+        None => Err(PROGRAM.invalid(format_args!(
+            "-a {}: Invalid IP/host name to bind to.",
+            value.display()
+        ))),
     }
 }
 

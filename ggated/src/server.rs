@@ -10,8 +10,8 @@ use ggate::net::TcpOptions;
 use ggate::wire::{Direction, InstanceId, Token};
 use nix::errno::Errno;
 use parking_lot::{Mutex, RwLock};
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::net::{IpAddr, TcpStream, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -70,6 +70,9 @@ pub enum LoadError {
     /// The file cannot be read.
     #[error("Cannot open exports file ({}): {}.", .0.display(), reason(.1))]
     Open(PathBuf, io::Error),
+    /// It is not read to its end.
+    #[error("Exports file ({}) is longer than {MAX_EXPORTS_FILE} bytes.", .0.display())]
+    TooLong(PathBuf),
     /// It has nothing to export, or a line that cannot be used.
     #[error("{0}")]
     Content(String),
@@ -280,9 +283,18 @@ fn openings(exports: &Exports) -> Vec<Opening> {
     exports.iter().filter_map(opening).collect()
 }
 
+/// Longest exports file in bytes: some ten thousand lines.
+const MAX_EXPORTS_FILE: u64 = 1 << 20;
+
 /// Reads and parses an exports file.
 fn load(path: &Path) -> Result<Exports, LoadError> {
-    let text = fs::read(path).map_err(|error| LoadError::Open(path.to_owned(), error))?;
+    let mut text = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_EXPORTS_FILE + 1).read_to_end(&mut text))
+        .map_err(|error| LoadError::Open(path.to_owned(), error))?;
+    if text.len() as u64 > MAX_EXPORTS_FILE {
+        return Err(LoadError::TooLong(path.to_owned()));
+    }
     log::info!("Reading exports file ({}).", path.display());
     let resolve = |name: &str| {
         let addresses = (name, 0).to_socket_addrs()?;

@@ -175,6 +175,14 @@ fn an_exports_file_of_noise_is_refused_with_its_place() {
 }
 
 #[test]
+fn an_endless_exports_file_is_refused_and_not_read() {
+    let sandbox = Sandbox::new();
+    let refused = sandbox.run("ggated", ["-v", "-F", "pid", "/dev/zero"]);
+    let refused = refused.expect_code(1);
+    assert!(refused.stdout.contains("/dev/zero"), "{refused:?}");
+}
+
+#[test]
 fn absurd_numbers_are_told_with_their_option() {
     let sandbox = Sandbox::new();
     for (option, value) in [("-p", "99999"), ("-p", "-1"), ("-R", "0"), ("-S", "1e9")] {
