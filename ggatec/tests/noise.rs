@@ -13,7 +13,7 @@ use std::net::{Shutdown, TcpListener};
 use std::thread;
 use testkit::nbd::Client;
 use testkit::noise::Noise;
-use testkit::process::Sandbox;
+use testkit::process::{Running, Sandbox, wait_for};
 
 /// Runs `ggatec create` against a server that reads what it is sent and says
 /// `answer`; what ggatec says then.
@@ -76,6 +76,7 @@ fn noise_in_place_of_replies_costs_a_session_and_nothing_else() {
     let mut session = server.our_session(1);
     ggatec.wait_for_line("ggate0");
     let mut client = Client::connect(&sandbox.run_dir().join("ggate0")).unwrap();
+    let before = descriptors(&ggatec);
     for seed in 0..12 {
         let mut noise = Noise::new(100 + seed);
         let reading = thread::spawn(move || {
@@ -104,6 +105,21 @@ fn noise_in_place_of_replies_costs_a_session_and_nothing_else() {
         assert_eq!(data, Ok(vec![9; 4096]), "{seed}");
         client = same;
     }
+    // Base leaks a socket when a second handshake fails.
+    for _ in 0..3 {
+        drop(session);
+        server.refuse_second();
+        session = server.our_session(1);
+    }
+    wait_for("old connections to be closed", || {
+        (descriptors(&ggatec) <= before).then_some(())
+    });
+}
+
+/// How many the process has open, where the system tells.
+fn descriptors(running: &Running) -> usize {
+    let path = format!("/proc/{}/fd", running.pid());
+    std::fs::read_dir(path).map_or(0, Iterator::count)
 }
 
 #[test]

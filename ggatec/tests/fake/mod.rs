@@ -84,6 +84,14 @@ impl Server {
         }
     }
 
+    /// Grants the first connection of a session and not the second one.
+    #[allow(dead_code, reason = "not every test program lies like this")]
+    pub(crate) fn refuse_second(&self) {
+        let first = self.handshake(MEDIUM, None);
+        drop(self.listener.accept().unwrap());
+        drop(first);
+    }
+
     fn handshake(&self, medium: Geometry, hello: Option<InstanceId>) -> (TcpStream, ClientInitial) {
         let (mut stream, _) = self.listener.accept().unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
