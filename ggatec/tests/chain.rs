@@ -162,6 +162,27 @@ fn a_killed_server_costs_time_and_nothing_else() {
     writer.join().unwrap();
 }
 
+/// Memory that the kernel wants to free may need the provider to be written to.
+#[cfg(target_os = "linux")]
+#[test]
+fn root_s_daemon_is_not_chosen_when_memory_is_short() {
+    let chain = Chain::new(SIZE);
+    chain.ggatec(&["create"]).finish().expect_code(0);
+    let long = chain.list(&["-v"]);
+    let pid = long
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("pid: "));
+    let score = format!("/proc/{}/oom_score_adj", pid.unwrap());
+    // Containers may forbid it, even to root; then nothing must change.
+    let lowered = "echo -1000 >/proc/self/oom_score_adj && cat /proc/self/oom_score_adj \
+                   || cat /proc/self/oom_score_adj";
+    let possible = chain.sandbox.run("/bin/sh", ["-c", lowered]).stdout;
+    let expected = possible.trim();
+    wait_for("protection", || {
+        (fs::read_to_string(&score).unwrap().trim() == expected).then_some(())
+    });
+}
+
 /// What a server gave to its operating system survives the server.
 #[test]
 fn a_flush_after_the_death_of_the_server_alone_succeeds() {
