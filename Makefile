@@ -24,6 +24,10 @@ test-clients: ## whole programs with fio, qemu, libnbd, nbdkit
 torture-ggate: ## ten minutes of fio over a link that fails in every way
 	sh scripts/torture-ggate.sh
 
+load: ## idle, half-open and unread connections slow nobody down
+	cargo build --locked --workspace --bins
+	cargo test --locked -p clients --test load
+
 bench: ## side by side with nbdkit
 	sh scripts/bench.sh
 
@@ -65,4 +69,4 @@ install: build
 clean:
 	cargo clean
 
-.PHONY: build demo test test-clients torture-ggate bench test-drift test-freebsd check freebsd no-std sim sim-bugs fuzz count install clean
+.PHONY: build demo test test-clients torture-ggate load bench test-drift test-freebsd check freebsd no-std sim sim-bugs fuzz count install clean
