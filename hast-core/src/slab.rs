@@ -77,6 +77,11 @@ impl<T> Slab<T> {
         })
     }
 
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        let places = self.places.iter_mut();
+        places.filter_map(|place| place.value.as_mut())
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.places.len() - self.free.len()
     }

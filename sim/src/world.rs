@@ -26,6 +26,8 @@ struct Misfortune {
     half_open: usize,
     crash: usize,
     disk: usize,
+    /// The operator promotes a node that is not up to date.
+    folly: usize,
 }
 
 const NEVER: usize = usize::MAX;
@@ -35,6 +37,16 @@ struct ClientOp {
     op: Op,
     key: u64,
     began: u64,
+}
+
+/// A node was made primary although it lacks what was flushed on the other.
+#[derive(Debug)]
+struct Folly {
+    node: usize,
+    /// What the clients of the other node know.
+    before: Checker,
+    /// It confirmed something of its own.
+    wrote: bool,
 }
 
 #[derive(Debug)]
@@ -51,8 +63,15 @@ pub(crate) struct World {
     /// Nodes an operator may promote who believes what was claimed.
     current: [bool; 2],
     checker: Checker,
+    folly: Option<Folly>,
+    /// There was a folly, so the nodes may refuse each other for good.
+    discord: bool,
+    /// An operator has chosen a side.
+    discarded: bool,
     ops: BTreeMap<u64, ClientOp>,
     next_key: u64,
+    /// Requests below this number are nobody's.
+    forgotten: u64,
     trace: bool,
 }
 
@@ -80,6 +99,7 @@ impl World {
             half_open: often(400),
             crash: often(300),
             disk: often(40),
+            folly: often(20),
         };
         Self {
             rng,
@@ -93,8 +113,12 @@ impl World {
             serving: None,
             current: [true, true],
             checker: Checker::new(DATA_SECTORS),
+            folly: None,
+            discord: false,
+            discarded: false,
             ops: BTreeMap::new(),
             next_key: 1,
+            forgotten: 0,
             trace,
         }
     }
@@ -120,7 +144,7 @@ impl World {
         }
         if self.rng.one_in(self.misfortune.crash) {
             let node = self.rng.below(2);
-            self.crash(node);
+            self.crash(node)?;
         }
         match self.rng.below(16) {
             0 | 1 => self.client()?,
@@ -130,10 +154,11 @@ impl World {
             9 | 10 => self.send(),
             _ => self.deliver(),
         }
+        self.check_folly()?;
         self.check_claim()
     }
 
-    fn crash(&mut self, node: usize) {
+    fn crash(&mut self, node: usize) -> Result<(), String> {
         self.say(|| format!("node {node} loses power"));
         let other = 1 - node;
         if self.serving == Some(node) {
@@ -141,6 +166,9 @@ impl World {
         } else if let Some(primary) = self.primary()
             && primary.behind() == Behind::Local
         {
+            // Only what this node lost counts. The client is warned by its
+            // next FLUSH; answers on their way were given before.
+            self.deliver_answers(other)?;
             self.checker.crashed();
         }
         self.nodes[node].power_cut(&mut self.rng);
@@ -150,6 +178,17 @@ impl World {
             link.told_primary |= !primary;
             link.told_secondary |= primary;
         }
+        Ok(())
+    }
+
+    fn deliver_answers(&mut self, node: usize) -> Result<(), String> {
+        let complete = |todo: &Todo| matches!(todo, Todo::Complete(..));
+        while let Some(at) = self.nodes[node].todo.iter().position(complete) {
+            if let Todo::Complete(data, key, result) = self.nodes[node].todo.swap_remove(at) {
+                self.completed(&data, key, result)?;
+            }
+        }
+        Ok(())
     }
 
     /// What the primary claims as it goes is what the operator goes by.
@@ -184,6 +223,9 @@ impl World {
         }
         match self.serving {
             None if self.current[node] => self.promote(node),
+            None if !self.discord && self.rng.one_in(self.misfortune.folly) => {
+                self.promote_foolishly(node)
+            }
             Some(serving) if serving != node => {
                 if matches!(self.nodes[node].machine, Machine::Off) {
                     self.say(|| format!("node {node} becomes secondary"));
@@ -207,11 +249,60 @@ impl World {
             link.cut(&mut self.rng);
         }
         self.link = None;
+        if self.folly.as_ref().is_some_and(|folly| folly.node != node) {
+            self.undo_folly();
+        }
         let entropy = self.rng.next();
         self.nodes[1 - node].stop();
         self.nodes[node].become_primary(self.replication, entropy, self.now)?;
         self.serving = Some(node);
         Ok(())
+    }
+
+    /// From here on there are two histories. What this node's clients read is
+    /// as old as it is.
+    fn promote_foolishly(&mut self, node: usize) -> Result<(), String> {
+        self.say(|| format!("node {node} lacks something and becomes primary"));
+        let began = self.checker.now();
+        let data = self.nodes[node].data();
+        let mut sectors = data.chunks(SECTOR).enumerate();
+        self.discord = true;
+        if sectors.any(|(n, data)| self.check_value(n, data, began).is_err()) {
+            let before = std::mem::replace(&mut self.checker, Checker::new(DATA_SECTORS));
+            self.folly = Some(Folly {
+                node,
+                before,
+                wrote: false,
+            });
+        }
+        self.promote(node)
+    }
+
+    /// Two nodes that both wrote what the other lacks never meet as if
+    /// nothing had happened. If only one did, its data is what counts.
+    fn check_folly(&mut self) -> Result<(), String> {
+        let connected = self.primary().is_some_and(primary::Primary::is_connected);
+        match &self.folly {
+            _ if self.discarded => Ok(()),
+            Some(folly) if connected && folly.wrote => {
+                Err("two primaries' data were merged silently".into())
+            }
+            Some(_) if connected => {
+                self.undo_folly();
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Nothing was confirmed there: only the other history ever happened.
+    fn undo_folly(&mut self) {
+        if let Some(folly) = self.folly.take_if(|folly| !folly.wrote) {
+            self.say(|| "nothing came of the folly".into());
+            self.checker = folly.before;
+            self.ops.clear();
+            self.forgotten = self.next_key;
+        }
     }
 
     fn time_goes_by(&mut self) {
@@ -307,8 +398,9 @@ impl World {
         key: u64,
         result: Result<(), Errno>,
     ) -> Result<(), String> {
-        let op = self.ops.remove(&key);
-        let op = op.ok_or_else(|| format!("request {key} is answered twice"))?;
+        let Some(op) = self.ops.remove(&key) else {
+            return self.answered_before(key);
+        };
         self.say(|| format!("client: {key} ended, {result:?}"));
         match op.op {
             Op::Read(_) if result.is_ok() => {
@@ -317,6 +409,9 @@ impl World {
                 }
             }
             Op::Write(_) | Op::Delete(_) => {
+                if let Some(folly) = &mut self.folly {
+                    folly.wrote |= result.is_ok();
+                }
                 for sector in sectors(op.op) {
                     self.checker.write_ended(sector, op.key, result.is_ok());
                 }
@@ -327,9 +422,18 @@ impl World {
         Ok(())
     }
 
+    /// Requests of before a folly was undone are nobody's any more.
+    fn answered_before(&self, key: u64) -> Result<(), String> {
+        if key < self.forgotten {
+            return Ok(());
+        }
+        Err(format!("request {key} is answered twice"))
+    }
+
     fn check_value(&self, sector: usize, data: &[u8], began: u64) -> Result<(), String> {
         let value = u64::from_le_bytes(data[..8].try_into().expect("8 bytes"));
-        if self.checker.may_read(sector, value, began) {
+        // The other history's values are unknown to this one.
+        if self.folly.is_some() || self.checker.may_read(sector, value, began) {
             return Ok(());
         }
         let history = self.checker.describe(sector);
@@ -447,6 +551,7 @@ impl World {
             half_open: NEVER,
             crash: NEVER,
             disk: NEVER,
+            folly: NEVER,
         };
         for node in &mut self.nodes {
             node.powered = true;
@@ -454,6 +559,10 @@ impl World {
         let mut rest = 0;
         while !(self.in_sync() && self.idle() && self.ops.is_empty()) {
             rest += 1;
+            self.check_folly()?;
+            if rest == REST / 2 && self.discord {
+                self.discard_a_side();
+            }
             if rest > REST {
                 return Err(format!("no progress: {}", self.describe()));
             }
@@ -473,6 +582,15 @@ impl World {
             self.check_value(sector, data, began)?;
         }
         Ok(())
+    }
+
+    /// What an operator does about a split-brain: the node that does not
+    /// serve is created anew.
+    fn discard_a_side(&mut self) {
+        let Some(serving) = self.serving else { return };
+        self.say(|| "one side of the split-brain is discarded".into());
+        self.nodes[1 - serving] = Node::new();
+        self.discarded = true;
     }
 
     fn describe(&self) -> String {

@@ -282,6 +282,7 @@ impl Primary {
             }
             if !cfg!(hast_bug = "k1") {
                 self.map.peer_lost();
+                self.unconfirm();
             }
             self.differs();
         }
@@ -299,6 +300,15 @@ impl Primary {
             }
         }
         self.drained = drained;
+    }
+
+    /// What the peer confirmed of writes that still run here is not in the map
+    /// as something it has not flushed, and may be lost all the same.
+    fn unconfirm(&mut self) {
+        let sent = |slot: &&mut super::request::Slot| slot.op.modifies() && slot.sent;
+        for slot in self.slots.values_mut().filter(sent) {
+            slot.remote.error = slot.remote.error.or(Some(Errno::ENOTCONN));
+        }
     }
 
     /// The entries of a reply. Says what follows them.

@@ -190,7 +190,7 @@ impl Primary {
 
     fn read(&mut self, id: RequestId, range: ByteRange, out: &mut Vec<Action>) {
         let stale = self.standing.behind == Behind::Local && self.map.may_differ(range);
-        if stale && !cfg!(hast_bug = "k4") {
+        if stale && !cfg!(any(hast_bug = "k4", hast_bug = "k15")) {
             self.read_from_peer(id, Errno::EIO, out);
         } else {
             self.run_locally(id, out);
@@ -317,7 +317,8 @@ impl Primary {
             return;
         };
         let both = local.is_ok() && remote.is_ok();
-        let how = if both || cfg!(hast_bug = "k1") && local.is_ok() {
+        let untracked = cfg!(hast_bug = "k13") && matches!(slot.op, Op::Delete(_));
+        let how = if both || untracked || cfg!(hast_bug = "k1") && local.is_ok() {
             Finished::OnBoth
         } else {
             Finished::MayDiffer
@@ -360,7 +361,7 @@ impl Primary {
         out: &mut Vec<Action>,
     ) {
         match verdict {
-            Ok(revision) if !self.stores.metadata.has(revision) => {
+            Ok(revision) if !self.stores.metadata.has(revision) && !cfg!(hast_bug = "k10") => {
                 self.set_stage(id, Stage::Recording(revision));
             }
             Ok(_) => self.complete(id, Ok(()), out),

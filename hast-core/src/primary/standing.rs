@@ -87,17 +87,24 @@ impl Primary {
     }
 
     /// Raises the own counter above all that the peer can know of it: once
-    /// since contact was lost, whatever the counters were (K7).
+    /// since contact was lost, whatever the counters were (K7). A resource that
+    /// was never connected gets its id here: with none, this node would be
+    /// taken for one without data when the other becomes primary (K14).
     pub(super) fn record_that_the_peer_misses(&mut self) {
         if core::mem::replace(&mut self.standing.recorded, true) {
             return;
         }
         let generation = Generation::new(self.standing.draw());
+        let resuid = self.standing.draw_resuid();
         let known = self.link.peer_knows();
+        if cfg!(hast_bug = "k7") && self.metadata().counters.local != known {
+            return;
+        }
         self.stores.metadata.change(|metadata| {
             let local = metadata.counters.local.max(known);
             metadata.counters.local = local.saturating_add(1);
             metadata.generation = generation;
+            metadata.resuid = metadata.resuid.or(resuid);
         });
     }
 

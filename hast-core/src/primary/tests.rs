@@ -227,6 +227,23 @@ fn what_the_peer_did_not_answer_is_copied() {
     assert_eq!(bench.primary.behind(), Behind::Peer);
 }
 
+/// Found by the simulator: the peer had confirmed the write, lost it with its
+/// cache, and only then the local component was done.
+#[test]
+fn what_the_peer_confirmed_of_a_running_write_is_copied() {
+    let mut bench = Bench::new(Replication::Fullsync);
+    bench.connect();
+    bench.write();
+    bench.store_map(true);
+    bench.answer(None);
+    let session = bench.primary.link.session();
+    bench.primary.peer_down(session, &mut bench.out);
+    bench.local(Ok(()));
+    bench.store_metadata(true);
+    assert_eq!(bench.completed(), Some(Ok(())));
+    assert_eq!(bench.primary.dirty_bytes(), 2048);
+}
+
 /// K4: base reports success and goes on reading what was there before.
 #[test]
 fn after_a_local_error_the_peer_is_read() {
