@@ -31,9 +31,9 @@ pub enum ProviderError {
     #[error("Cannot open the gate: {0}")]
     Gate(#[from] io::Error),
     /// The medium would get requests that it cannot carry out.
-    #[error("-s {asked}: the medium's sectors have {sector} bytes; take that or a multiple")]
+    #[error("Sectors of {asked} bytes: the medium's have {sector}; it must be that or a multiple")]
     SectorSize {
-        /// What `-s` says.
+        /// What `-s` says, or what the orphan has.
         asked: u32,
         /// What the medium has.
         sector: u32,
@@ -123,6 +123,16 @@ fn check_orphan(ctl: &dyn Ggctl, unit: Unit, medium: Geometry) -> Result<(), Pro
             provider: provider.media_size,
             medium: medium.media_size,
         }),
+        Some(provider)
+            if !provider
+                .sector_size
+                .is_multiple_of(medium.sector_size.max(1)) =>
+        {
+            Err(ProviderError::SectorSize {
+                asked: provider.sector_size,
+                sector: medium.sector_size,
+            })
+        }
         _ => Ok(()),
     }
 }
@@ -197,5 +207,49 @@ mod tests {
             }
             assert!(geometry(medium, Some(512)).is_err());
         }
+    }
+
+    /// A gate of which only the sizes matter.
+    struct Sizes(Geometry);
+
+    impl Ggctl for Sizes {
+        fn geometry(&self, _: Unit) -> Option<Geometry> {
+            Some(self.0)
+        }
+        fn create(&self, _: &Create) -> nix::Result<Unit> {
+            unreachable!()
+        }
+        fn modify(&self, _: Unit, _: &gate::Modify) -> nix::Result<()> {
+            unreachable!()
+        }
+        fn destroy(&self, _: &GateId, _: bool) -> nix::Result<()> {
+            unreachable!()
+        }
+        fn cancel(&self, _: &GateId, _: Cancel) -> nix::Result<Unit> {
+            unreachable!()
+        }
+        fn start(&self, _: Unit, _: &mut [u8]) -> nix::Result<gate::Started> {
+            unreachable!()
+        }
+        fn done(&self, _: Unit, _: &gate::Request, _: gate::Outcome<'_>) -> nix::Result<()> {
+            unreachable!()
+        }
+    }
+
+    #[test]
+    fn an_orphan_is_backed_only_by_what_can_carry_out_its_requests() {
+        let backed_by = |media_size, sector_size| {
+            let medium = Geometry {
+                media_size,
+                sector_size,
+            };
+            check_orphan(&Sizes(MEDIUM), Unit(0), medium)
+        };
+        assert!(backed_by(1 << 20, 512).is_ok());
+        assert!(backed_by(2 << 20, 512).is_ok());
+        let small = backed_by((1 << 20) - 512, 512);
+        assert!(matches!(small, Err(ProviderError::TooSmall { .. })));
+        let coarse = backed_by(1 << 20, 4096);
+        assert!(matches!(coarse, Err(ProviderError::SectorSize { .. })));
     }
 }

@@ -134,6 +134,7 @@ pub(crate) struct Supervisor {
     geometry: Geometry,
     flush_deaths: u32,
     last_complaint: Option<String>,
+    told_of_growth: bool,
 }
 
 impl Supervisor {
@@ -145,6 +146,7 @@ impl Supervisor {
             geometry,
             flush_deaths: 0,
             last_complaint: None,
+            told_of_growth: false,
         }
     }
 
@@ -184,7 +186,7 @@ impl Supervisor {
         if now.sector_size != then.sector_size || now.media_size < then.media_size {
             return Err(ConnectError::Changed { then, now });
         }
-        if now.media_size > then.media_size {
+        if now.media_size > then.media_size && !std::mem::replace(&mut self.told_of_growth, true) {
             log::notice!(
                 "The medium has grown from {} to {} bytes; the provider keeps its size.",
                 then.media_size,
