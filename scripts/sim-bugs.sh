@@ -3,7 +3,7 @@
 # first seed that finds it. Fails if 10,000 seeds do not.
 set -eu
 cd "$(dirname "$0")/.."
-for bug in k1 k3 k4 k5; do
+for bug in k1 k3 k4 k5 k10 k13 k15; do
 	RUSTFLAGS="--cfg hast_bug=\"$bug\"" cargo build --quiet --release --locked \
 	    --target-dir target/bugs -p sim
 	start=0

@@ -20,7 +20,7 @@
 //! 2. A request that one component has missed is answered with success only
 //!    after stable storage says which component that is: the own counters if
 //!    it is the peer's, the own consistency flag if it is the local one
-//!    (`a_write_alone_waits_for_the_counters`, K4, K7, K10). FLUSH, too: what
+//!    (`a_write_alone_waits_for_the_counters`, K4, K10). FLUSH, too: what
 //!    the peer had not flushed when it went, it may have lost.
 //! 3. At most one component is behind. A request that the other one misses,
 //!    too, fails.

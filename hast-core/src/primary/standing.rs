@@ -97,9 +97,6 @@ impl Primary {
         let generation = Generation::new(self.standing.draw());
         let resuid = self.standing.draw_resuid();
         let known = self.link.peer_knows();
-        if cfg!(hast_bug = "k7") && self.metadata().counters.local != known {
-            return;
-        }
         self.stores.metadata.change(|metadata| {
             let local = metadata.counters.local.max(known);
             metadata.counters.local = local.saturating_add(1);

@@ -265,10 +265,7 @@ impl Secondary {
         let jobs = self.slots.iter().filter(|(_, job)| gone(job.stage));
         dropped.extend(jobs.map(|(id, _)| id));
         for id in dropped.drain(..) {
-            let partial = |job: &mut Job| job.stage == Stage::Receiving;
-            if cfg!(hast_bug = "k8") && self.slots.get_mut(id).is_some_and(partial) {
-                self.run(id, out);
-            } else if let Some(job) = self.slots.remove(id) {
+            if let Some(job) = self.slots.remove(id) {
                 out.push(Action::Release(id));
                 if let Some(lock) = job.lock {
                     // Whoever waited for it is dropped, too.
