@@ -300,8 +300,19 @@ impl World {
         if let Some(folly) = self.folly.take_if(|folly| !folly.wrote) {
             self.say(|| "nothing came of the folly".into());
             self.checker = folly.before;
-            self.ops.clear();
             self.forgotten = self.next_key;
+            // What is still being written there happens after all.
+            self.ops.retain(|_, op| op.op.modifies());
+            for op in self.ops.values() {
+                let value = if matches!(op.op, Op::Write(_)) {
+                    op.key
+                } else {
+                    0
+                };
+                for sector in sectors(op.op) {
+                    self.checker.write_began(sector, op.key, value);
+                }
+            }
         }
     }
 
