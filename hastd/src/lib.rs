@@ -1,0 +1,12 @@
+//! HAST as a library: configuration, control protocol, the daemon and its
+//! workers. The programs are in `src/bin`.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`config`] | hast.conf(5) and what is only ours, beside it |
+//! | [`ipc`] | what the daemon and its workers say to one another |
+//! | [`status`] | what a worker tells about itself |
+
+pub mod config;
+pub mod ipc;
+pub mod status;
