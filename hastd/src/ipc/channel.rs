@@ -300,13 +300,13 @@ mod tests {
                 channel.send(&message, descriptors).unwrap();
             }
             assert!(!channel.is_waiting());
-            let mut receiver = Receiver::default();
+            let mut reader = Receiver::default();
             for (message, count) in messages() {
                 let received = loop {
-                    if let Some(received) = receiver.take::<ToWorker>().unwrap() {
+                    if let Some(received) = reader.take::<ToWorker>().unwrap() {
                         break received;
                     }
-                    receiver.read_at_most(theirs.as_fd(), most).unwrap();
+                    reader.read_at_most(theirs.as_fd(), most).unwrap();
                 };
                 assert_eq!(received.message, message);
                 assert_eq!(received.descriptors.len(), count);
