@@ -78,10 +78,6 @@ impl Link {
         matches!(self.state, State::Up)
     }
 
-    pub(super) const fn is_joining(&self) -> bool {
-        matches!(self.state, State::Joining { .. })
-    }
-
     pub(super) const fn session(&self) -> Session {
         self.session
     }
@@ -126,9 +122,12 @@ impl Primary {
             return;
         };
         self.link.state = State::Greeting(since, Some(hello));
+        let dirty = self.dirty_bytes();
+        let hello = Hello { dirty, ..hello };
         out.push(Action::Hello(self.link.session, hello));
     }
 
+    /// What is decided by.
     fn hello(&self) -> Option<Hello> {
         let metadata = self.metadata();
         Some(Hello {
@@ -137,6 +136,7 @@ impl Primary {
             counters: metadata.counters,
             generation: metadata.generation,
             consistency: metadata.consistency,
+            dirty: 0,
         })
     }
 

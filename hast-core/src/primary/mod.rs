@@ -51,6 +51,7 @@ use crate::extent::Extents;
 use crate::metadata::{Consistency, Metadata};
 use crate::outstanding::Outstanding;
 use crate::rangelock::{LockId, RangeLocks};
+use crate::role::Role;
 use crate::slab::{RequestId, Slab};
 use alloc::vec::Vec;
 use link::Link;
@@ -148,9 +149,13 @@ impl Primary {
     /// A primary without a peer; the first [`Primary::tick`] looks for one.
     #[must_use]
     pub fn new(start: Start<'_>) -> Self {
-        let Start {
-            metadata, extents, ..
-        } = start;
+        let extents = start.extents;
+        // Whoever serves its data does not give it up.
+        let metadata = Metadata {
+            prevrole: Role::Primary,
+            discard: false,
+            ..start.metadata
+        };
         let keepdirty = metadata.keepdirty;
         let pieces = peer::most_pieces(LONGEST_REQUEST);
         Self {

@@ -154,7 +154,13 @@ impl Primary {
     /// Makes the peer write into its metadata what its data is.
     pub(super) fn tell(&mut self, told: Told, out: &mut Vec<Action>) {
         if !core::mem::replace(&mut self.link.telling, true) {
-            let what = Outgoing::State(told.0, told.1);
+            // Until it is confirmed either may be on its disk.
+            self.link.told = None;
+            let what = Outgoing::State {
+                consistency: told.0,
+                generation: told.1,
+                raise: None,
+            };
             self.send(Target::Told(told), Asked::Other, what, out);
         }
     }
