@@ -45,6 +45,7 @@ pub(crate) enum Todo {
     StoreMetadata,
     MetadataWritten,
     ClearMap,
+    FillMap,
     /// With the buffer, since the place it was in is free already.
     Complete(Vec<u8>, u64, Result<(), Errno>),
 }
@@ -183,7 +184,8 @@ impl Node {
                 }
                 A::StoreMetadata => self.todo.push(Todo::StoreMetadata),
                 A::ClearMap => self.todo.push(Todo::ClearMap),
-                A::Release(_) => {}
+                A::FillMap => self.todo.push(Todo::FillMap),
+                A::Release(_) | A::Discard(_) | A::Notify(_) => {}
                 A::Answer(..) | A::Reply(..) | A::Close(_) => {
                     self.posts.push_back(Post::Secondary(action));
                 }
@@ -256,7 +258,20 @@ impl Node {
                     self.disk.write(to_usize(BLOCK), &[0; MAP]);
                 }
                 if let Machine::Secondary(secondary) = &mut self.machine {
-                    secondary.map_cleared(!fail);
+                    let mut out = Vec::new();
+                    secondary.map_cleared(!fail, &mut out);
+                    self.queue_secondary(out);
+                }
+            }
+            Todo::FillMap => {
+                if happens {
+                    self.disk.write(to_usize(BLOCK), &[0xff; MAP]);
+                    self.disk.flush();
+                }
+                if let Machine::Secondary(secondary) = &mut self.machine {
+                    let mut out = Vec::new();
+                    secondary.map_filled(!fail, &mut out);
+                    self.queue_secondary(out);
                 }
             }
             Todo::Complete(..) => unreachable!("the client is told by the world"),

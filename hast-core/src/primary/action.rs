@@ -56,7 +56,14 @@ pub enum Outgoing {
     Keepalive,
     /// What the peer is to say about itself from now on:
     /// [`message::Request::State`](crate::message::Request::State).
-    State(Consistency, Option<Generation>),
+    State {
+        /// Whether its component is of one state.
+        consistency: Consistency,
+        /// Which one.
+        generation: Option<Generation>,
+        /// What its own counter is raised to.
+        raise: Option<u64>,
+    },
 }
 
 /// What the primary says of itself in step 2.
@@ -72,6 +79,8 @@ pub struct Hello {
     pub generation: Option<Generation>,
     /// Whether its component is of one state.
     pub consistency: Consistency,
+    /// Bytes it may have changed since both were the same.
+    pub dirty: u64,
 }
 
 /// Why a link is given up.
@@ -102,6 +111,9 @@ pub enum Notice {
     SyncDone,
     /// The peer went while something was to be copied.
     SyncInterrupted,
+    /// Both nodes have data that the other has not; told once, not at every
+    /// attempt to connect.
+    SplitBrain,
 }
 
 /// What the shell is to do. Actions may be carried out in any order, but for

@@ -1,4 +1,4 @@
-//! The link to the peer: handshake, replies, loss.
+//! The link to the peer: handshake, keeping it, loss.
 //! Facts: spec/hast-wire.md sections 4, 6, 8 and 9; spec/hast-behaviour.md
 //! section 6.
 //!
@@ -13,33 +13,21 @@
 //! A link that is lost is lost at once: what the peer did not answer is what
 //! it may not have, and so is what it did not flush.
 
-use super::{Action, Behind, Hello, Millis, Notice, Op, Outgoing, Primary, Session, Why};
+use super::peer::{Target, Told};
+use super::request::Slot;
+use super::{Action, Behind, Hello, Millis, Notice, Outgoing, Primary, Session, Why};
 use crate::bitmap::Bitmap;
 use crate::errno::Errno;
-use crate::message::{BASE_LONGEST, Extensions, Node, Reply};
+use crate::message::{BASE_LONGEST, Extensions, Node};
 use crate::metadata::Consistency;
 use crate::metastore::Revision;
-use crate::outstanding::{Answer, Asked};
-use crate::payload::Header;
+use crate::outstanding::Asked;
 use crate::role::SyncSource;
 use crate::slab::RequestId;
-use crate::units::{ByteRange, Generation, Seq};
 use alloc::vec::Vec;
 
 /// Milliseconds between attempts to connect, and between KEEPALIVEs.
 const INTERVAL: u64 = 10_000;
-
-/// What waits for a reply.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Target {
-    /// A request, or the piece of it with this range.
-    Request(RequestId, Option<ByteRange>),
-    Told(Told),
-    Keepalive,
-}
-
-/// What the peer's metadata say about its data.
-pub(super) type Told = (Consistency, Option<Generation>);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
@@ -63,10 +51,10 @@ pub(super) struct Link {
     /// What it has confirmed since.
     pub(super) told: Option<Told>,
     pub(super) telling: bool,
-    sent: Millis,
-    heard: Millis,
+    pub(super) sent: Millis,
+    pub(super) heard: Millis,
     /// The READ whose data is arriving.
-    receiving: Option<RequestId>,
+    pub(super) receiving: Option<RequestId>,
 }
 
 impl Link {
@@ -90,10 +78,6 @@ impl Link {
         matches!(self.state, State::Up)
     }
 
-    pub(super) const fn is_joining(&self) -> bool {
-        matches!(self.state, State::Joining { .. })
-    }
-
     pub(super) const fn session(&self) -> Session {
         self.session
     }
@@ -110,30 +94,6 @@ impl Link {
     pub(super) fn longest(&self) -> u32 {
         self.peer.map_or(BASE_LONGEST, |node| node.longest)
     }
-}
-
-/// Pieces a request of this length is cut into for a base peer.
-pub(super) const fn most_pieces(length: u32) -> u32 {
-    length.div_ceil(BASE_LONGEST)
-}
-
-/// What follows the entries of a reply on the stream.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Follows {
-    /// The next message.
-    Nothing,
-    /// Data for the request's buffer. Once it is there, verified and
-    /// expanded, or was found wrong: [`Primary::data_received`].
-    Data {
-        /// The request.
-        id: RequestId,
-        /// Which of its data.
-        piece: ByteRange,
-        /// How it travels.
-        payload: Header,
-    },
-    /// So many bytes of no use.
-    Skip(u32),
 }
 
 impl Primary {
@@ -162,9 +122,12 @@ impl Primary {
             return;
         };
         self.link.state = State::Greeting(since, Some(hello));
+        let dirty = self.dirty_bytes();
+        let hello = Hello { dirty, ..hello };
         out.push(Action::Hello(self.link.session, hello));
     }
 
+    /// What is decided by.
     fn hello(&self) -> Option<Hello> {
         let metadata = self.metadata();
         Some(Hello {
@@ -173,6 +136,7 @@ impl Primary {
             counters: metadata.counters,
             generation: metadata.generation,
             consistency: metadata.consistency,
+            dirty: 0,
         })
     }
 
@@ -305,135 +269,10 @@ impl Primary {
     /// What the peer confirmed of writes that still run here is not in the map
     /// as something it has not flushed, and may be lost all the same.
     fn unconfirm(&mut self) {
-        let sent = |slot: &&mut super::request::Slot| slot.op.modifies() && slot.sent;
+        let sent = |slot: &&mut Slot| slot.op.modifies() && slot.sent;
         for slot in self.slots.values_mut().filter(sent) {
             slot.remote.error = slot.remote.error.or(Some(Errno::ENOTCONN));
         }
-    }
-
-    /// The entries of a reply. Says what follows them.
-    pub fn reply(&mut self, session: Session, reply: &Reply, out: &mut Vec<Action>) -> Follows {
-        if session != self.link.session || !self.link.is_up() {
-            return Follows::Skip(reply.payload_size());
-        }
-        self.link.heard = self.now;
-        let follows = match self.outstanding.reply(reply) {
-            Err(error) if error.is_fatal() => {
-                self.disconnect(Why::Protocol, out);
-                Follows::Nothing
-            }
-            Err(_) => Follows::Skip(reply.payload_size()),
-            Ok(Answer::Data(Target::Request(id, Some(piece)), payload)) => {
-                self.link.receiving = Some(id);
-                Follows::Data { id, piece, payload }
-            }
-            Ok(Answer::Data(_, payload)) => Follows::Skip(payload.size),
-            Ok(Answer::Acknowledged(target)) => {
-                if let Target::Request(id, _) = target {
-                    self.acknowledged(id, out);
-                }
-                Follows::Nothing
-            }
-            Ok(Answer::Done(target)) => {
-                self.answered(target, Ok(()), out);
-                Follows::Nothing
-            }
-            Ok(Answer::Failed(target, error)) => {
-                self.answered(target, Err(error), out);
-                Follows::Nothing
-            }
-        };
-        self.pump(out);
-        follows
-    }
-
-    /// The data announced by [`Follows::Data`] is in the buffer. If it was
-    /// wrong, report [`Primary::peer_down`] instead.
-    pub fn data_received(&mut self, session: Session, out: &mut Vec<Action>) {
-        if session != self.link.session {
-            return;
-        }
-        if let Some(id) = self.link.receiving.take() {
-            self.link.heard = self.now;
-            self.remote_done(id, Ok(()), out);
-            self.pump(out);
-        }
-    }
-
-    fn answered(&mut self, target: Target, result: Result<(), Errno>, out: &mut Vec<Action>) {
-        match target {
-            Target::Request(id, _) => self.remote_done(id, result, out),
-            Target::Told(told) => {
-                self.link.telling = false;
-                match result {
-                    Ok(()) => self.link.told = Some(told),
-                    Err(_) => self.sync_failed(),
-                }
-            }
-            Target::Keepalive => {}
-        }
-    }
-
-    /// Hands a request to the peer, in pieces it can take.
-    pub(super) fn send_request(&mut self, id: RequestId, out: &mut Vec<Action>) {
-        let longest = u64::from(self.link.longest());
-        let memsync = self.replication == super::Replication::Memsync;
-        let Some(slot) = self.slots.get_mut(id) else {
-            return;
-        };
-        slot.stage = super::request::Stage::Running;
-        let op = slot.op;
-        let pieces = match (op, op.range()) {
-            (Op::Read(range) | Op::Write(range), _) => range.length().div_ceil(longest),
-            _ => 1,
-        };
-        let memsync = memsync && matches!(slot.kind, super::request::Kind::Client { .. });
-        slot.remote.left = u32::try_from(pieces).expect("requests are bounded");
-        slot.unacknowledged = slot.remote.left;
-        slot.sent = true;
-        for n in 0..pieces {
-            let piece = |range: ByteRange| {
-                let offset = range.offset() + n * longest;
-                ByteRange::new(offset, longest.min(range.end() - offset)).expect("not beyond it")
-            };
-            let (op, piece, asked) = match op {
-                Op::Read(range) => {
-                    let piece = piece(range);
-                    let length = piece.length();
-                    (Op::Read(piece), Some(piece), Asked::Read { length })
-                }
-                Op::Write(range) => {
-                    let piece = piece(range);
-                    (Op::Write(piece), Some(piece), Asked::Write { memsync })
-                }
-                other => (other, other.range(), Asked::Other),
-            };
-            let what = Outgoing::Request { id, op, memsync };
-            self.send(Target::Request(id, piece), asked, what, out);
-        }
-    }
-
-    /// Makes the peer write into its metadata what its data is.
-    pub(super) fn tell(&mut self, told: Told, out: &mut Vec<Action>) {
-        if !core::mem::replace(&mut self.link.telling, true) {
-            let what = Outgoing::State(told.0, told.1);
-            self.send(Target::Told(told), Asked::Other, what, out);
-        }
-    }
-
-    fn send(&mut self, target: Target, asked: Asked, what: Outgoing, out: &mut Vec<Action>) {
-        if self.outstanding.is_empty() {
-            self.link.heard = self.now;
-        }
-        let seq = self.outstanding.insert(target, asked);
-        let seq = seq.expect("there is a number for every piece of every request");
-        self.push(Some(seq), what, out);
-    }
-
-    fn push(&mut self, seq: Option<Seq>, what: Outgoing, out: &mut Vec<Action>) {
-        self.link.sent = self.now;
-        let session = self.link.session;
-        out.push(Action::Send { session, seq, what });
     }
 
     pub(super) fn tick_link(&mut self, out: &mut Vec<Action>) {

@@ -8,8 +8,10 @@
 //! |---|---|
 //! | [`action`] | what the shell is asked to do |
 //! | `request` | a request from the provider to its answer |
+//! | `flush` | a FLUSH, a client's or our own |
 //! | `standing` | which component is behind, and where that is written down |
-//! | `link` | handshake, loss of the peer, its replies |
+//! | `link` | handshake, loss of the peer |
+//! | `peer` | requests to the peer, its replies |
 //! | `sync` | copying, and what makes a pair "in sync" |
 //! | `stores` | the map and the metadata on their way to the disk |
 //!
@@ -31,14 +33,16 @@
 //! 6. Every request is answered once. Without a peer, nothing waits for one.
 
 pub mod action;
+mod flush;
 mod link;
+mod peer;
 mod request;
 mod standing;
 mod stores;
 mod sync;
 
 pub use action::{Action, Hello, Notice, Op, Outgoing, Session, Why};
-pub use link::Follows;
+pub use peer::Follows;
 pub use request::Full;
 pub use standing::Behind;
 
@@ -47,9 +51,11 @@ use crate::extent::Extents;
 use crate::metadata::{Consistency, Metadata};
 use crate::outstanding::Outstanding;
 use crate::rangelock::{LockId, RangeLocks};
+use crate::role::Role;
 use crate::slab::{RequestId, Slab};
 use alloc::vec::Vec;
-use link::{Link, Target};
+use link::Link;
+use peer::Target;
 use request::Slot;
 use standing::Standing;
 use stores::Stores;
@@ -143,11 +149,15 @@ impl Primary {
     /// A primary without a peer; the first [`Primary::tick`] looks for one.
     #[must_use]
     pub fn new(start: Start<'_>) -> Self {
-        let Start {
-            metadata, extents, ..
-        } = start;
+        let extents = start.extents;
+        // Whoever serves its data does not give it up.
+        let metadata = Metadata {
+            prevrole: Role::Primary,
+            discard: false,
+            ..start.metadata
+        };
         let keepdirty = metadata.keepdirty;
-        let pieces = link::most_pieces(LONGEST_REQUEST);
+        let pieces = peer::most_pieces(LONGEST_REQUEST);
         Self {
             replication: start.replication,
             timeout: start.timeout,

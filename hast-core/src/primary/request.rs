@@ -78,7 +78,7 @@ pub(super) struct Slot {
     /// The peer was asked.
     pub(super) sent: bool,
     /// A flush that decides which extents become clean.
-    covers_map: bool,
+    pub(super) covers_map: bool,
 }
 
 impl Slot {
@@ -354,7 +354,7 @@ impl Primary {
         enough && !slot.answered && self.standing.behind != Behind::Local
     }
 
-    fn answer_after(
+    pub(super) fn answer_after(
         &mut self,
         id: RequestId,
         verdict: Result<Revision, Errno>,
@@ -391,84 +391,6 @@ impl Primary {
         self.marked = waiting;
     }
 
-    /// A FLUSH covers what was answered before it, so that must have reached
-    /// both components before it is handed to them.
-    fn flush(&mut self, id: RequestId, out: &mut Vec<Action>) {
-        if core::mem::take(&mut self.standing.flush_must_fail) {
-            return self.complete(id, Err(Errno::EIO), out);
-        }
-        if self.answered_early > 0 {
-            return self.set_stage(id, Stage::Waiting);
-        }
-        let covers_map = self.map.flush_started();
-        if let Some(slot) = self.slots.get_mut(id) {
-            slot.covers_map = covers_map;
-        }
-        self.issue(id, out);
-    }
-
-    fn release_flushes(&mut self, out: &mut Vec<Action>) {
-        if self.answered_early > 0 {
-            return;
-        }
-        let mut waiting = core::mem::take(&mut self.marked);
-        waiting.extend(self.requests_at(Stage::Waiting));
-        for id in waiting.drain(..) {
-            self.flush(id, out);
-        }
-        self.marked = waiting;
-    }
-
-    /// A flush of our own. False if there are too many already.
-    pub(super) fn flush_both(&mut self, ends_sync: bool, out: &mut Vec<Action>) -> bool {
-        let slot = Slot::new(Kind::Flush { ends_sync }, Op::Flush);
-        let Some(id) = self.slots.insert(slot) else {
-            return false;
-        };
-        let covers_map = self.map.flush_started();
-        if let Some(slot) = self.slots.get_mut(id) {
-            slot.covers_map = covers_map;
-        }
-        self.issue(id, out);
-        true
-    }
-
-    /// Lets extents become clean although no client flushes.
-    pub(super) fn flush_for_the_map(&mut self, out: &mut Vec<Action>) {
-        let own = |kind: Kind| matches!(kind, Kind::Flush { .. });
-        if !self.slots.iter().any(|(_, slot)| own(slot.kind)) {
-            self.flush_both(false, out);
-        }
-    }
-
-    fn flush_goes_on(&mut self, id: RequestId, slot: &Slot, out: &mut Vec<Action>) {
-        let (Some(local), Some(remote)) = (slot.local.result(), slot.remote.result()) else {
-            return;
-        };
-        let (local, remote) = (confirmation(local), confirmation(remote));
-        let both = local.is_ok() && remote.is_ok();
-        if slot.covers_map {
-            self.map.flush_finished(both);
-        }
-        if remote.is_err() {
-            self.map.peer_lost();
-            self.differs();
-        }
-        if let Kind::Flush { ends_sync } = slot.kind {
-            self.release(id, out);
-            if ends_sync {
-                self.sync_flushed(both);
-            }
-            return;
-        }
-        let verdict = match (local, remote) {
-            (Ok(()), Ok(())) => Ok(Revision::FIRST),
-            (Ok(()), Err(_)) => self.peer_misses(),
-            (Err(error), _) => Err(error),
-        };
-        self.answer_after(id, verdict, out);
-    }
-
     pub(super) fn complete(
         &mut self,
         id: RequestId,
@@ -501,17 +423,9 @@ impl Primary {
         at.filter_map(move |(id, slot)| (slot.stage == stage).then_some(id))
     }
 
-    fn set_stage(&mut self, id: RequestId, stage: Stage) {
+    pub(super) fn set_stage(&mut self, id: RequestId, stage: Stage) {
         if let Some(slot) = self.slots.get_mut(id) {
             slot.stage = stage;
         }
-    }
-}
-
-/// A component without a volatile cache has confirmed every flush.
-fn confirmation(result: Result<(), Errno>) -> Result<(), Errno> {
-    match result {
-        Err(error) if error.means_no_cache() => Ok(()),
-        other => other,
     }
 }

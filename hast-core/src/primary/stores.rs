@@ -77,12 +77,7 @@ impl Primary {
             }
         }
         self.marked = waiting;
-        if self.link.is_joining() {
-            if !stored {
-                self.stores.want_map();
-            }
-            self.join(out);
-        }
+        self.join(out);
         self.pump(out);
     }
 
@@ -107,7 +102,8 @@ impl Primary {
         self.pump(out);
     }
 
-    /// Bits that went away are stored when there is time.
+    /// Bits that went away are stored when there is time, and so is what could
+    /// not be stored.
     pub(super) fn tick_map(&mut self, out: &mut Vec<Action>) {
         if self.map.has_changed() {
             self.stores.want_map();
@@ -115,6 +111,7 @@ impl Primary {
         if self.map.wants_flush() && self.link.is_up() {
             self.flush_for_the_map(out);
         }
+        self.stores.metadata.retry();
     }
 
     pub(super) fn ask_for_stores(&mut self, out: &mut Vec<Action>) {

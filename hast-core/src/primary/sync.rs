@@ -8,7 +8,7 @@
 //! 4. The peer's metadata say that it is of one state, then our counters say
 //!    that both have the same. Whatever happens in between starts this over.
 
-use super::link::Told;
+use super::peer::Told;
 use super::request::{Kind, Part, Slot, Stage};
 use super::{Action, Behind, Millis, Notice, Op, Primary, SYNC_WINDOW, Session};
 use crate::metadata::Consistency;

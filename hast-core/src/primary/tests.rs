@@ -139,6 +139,7 @@ impl Bench {
             generation: hello.generation,
             consistency: Consistency::Consistent,
             longest: 1 << 20,
+            dirty: None,
         };
         let source = SyncSource::Primary;
         let primary = &mut self.primary;

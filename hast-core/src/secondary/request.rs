@@ -82,10 +82,13 @@ impl Secondary {
                 seq,
                 consistency,
                 generation,
+                raise,
             } => {
                 self.metadata.change(|metadata| {
                     metadata.consistency = consistency;
                     metadata.generation = generation;
+                    let local = &mut metadata.counters.local;
+                    *local = raise.map_or(*local, |raise| raise.max(*local));
                 });
                 let stage = Stage::Storing(self.metadata.revision());
                 self.take(seq, Op::Flush, false, stage);
@@ -102,7 +105,8 @@ impl Secondary {
                 ..
             } => (seq, Op::Write(range), memsync),
         };
-        if !self.map.is_empty() && !core::mem::replace(&mut self.clearing, true) {
+        if !self.map.is_empty() && !core::mem::replace(&mut self.map_store, true) {
+            self.map_is_stored = false;
             out.push(Action::ClearMap);
         }
         if matches!(op, Op::Write(_)) {
