@@ -256,16 +256,14 @@ pub fn errmsg(rule: Rule, primary: &Primary, secondary: &Secondary) -> Cow<'stat
     match rule {
         Rule::SplitBrain | Rule::GenerationsDiffer => SPLIT_BRAIN.into(),
         Rule::ResuidMismatch => format!(
-            "Resource unique ID mismatch (primary={}, secondary={}).",
+            "{RESUID_MISMATCH} (primary={}, secondary={}).",
             primary.resuid,
             secondary.resuid.map_or(0, ResUid::get),
         )
         .into(),
-        Rule::InconsistentSource => {
-            "The copy to synchronise from is itself incomplete; an operator must choose.".into()
-        }
+        Rule::InconsistentSource => INCONSISTENT_SOURCE.into(),
         _ => format!(
-            "Impossible counters (primary={},{} secondary={},{}); an operator must choose.",
+            "{IMPOSSIBLE} (primary={},{} secondary={},{}); an operator must choose.",
             primary.counters.local,
             primary.counters.remote,
             secondary.counters.local,
@@ -274,6 +272,46 @@ pub fn errmsg(rule: Rule, primary: &Primary, secondary: &Secondary) -> Cow<'stat
         .into(),
     }
 }
+
+/// Why a peer refuses, as far as its text tells.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Refusal {
+    /// Both nodes have data that the other has not.
+    SplitBrain,
+    /// They belong to different resources, or one was created anew.
+    ResuidMismatch,
+    /// Their counters cannot have come about; an operator must choose.
+    Impossible,
+    /// Whose data is newer is itself incomplete; an operator must choose.
+    InconsistentSource,
+    /// It is primary itself: `wait` in the answer to step 1.
+    PeerIsPrimary,
+    /// Anything else; the text is for the log.
+    Other,
+}
+
+impl Refusal {
+    /// What the text of step 2 says: [`errmsg`] the other way round.
+    #[must_use]
+    pub fn from_errmsg(text: &[u8]) -> Self {
+        let known = [
+            (SPLIT_BRAIN, Self::SplitBrain),
+            (RESUID_MISMATCH, Self::ResuidMismatch),
+            (IMPOSSIBLE, Self::Impossible),
+            (INCONSISTENT_SOURCE, Self::InconsistentSource),
+        ];
+        let said = known
+            .into_iter()
+            .find(|(start, _)| text.starts_with(start.as_bytes()));
+        said.map_or(Self::Other, |(_, refusal)| refusal)
+    }
+}
+
+/// How base's text begins.
+const RESUID_MISMATCH: &str = "Resource unique ID mismatch";
+const IMPOSSIBLE: &str = "Impossible counters";
+const INCONSISTENT_SOURCE: &str =
+    "The copy to synchronise from is itself incomplete; an operator must choose.";
 
 #[cfg(test)]
 mod tests;

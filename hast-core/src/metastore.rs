@@ -50,6 +50,16 @@ impl MetadataStore {
         self.failed = false;
     }
 
+    /// Whether the last store failed and none was begun since.
+    pub(crate) const fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// Whether nothing is being stored or about to be.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.storing.is_none() && !self.asked && (self.failed || self.is_durable())
+    }
+
     /// Time has gone by: a store that failed may be tried again.
     pub(crate) const fn retry(&mut self) {
         self.failed = false;

@@ -46,6 +46,7 @@ pub(crate) enum Todo {
     MetadataWritten,
     ClearMap,
     FillMap,
+    DirectReads(bool),
     /// With the buffer, since the place it was in is free already.
     Complete(Vec<u8>, u64, Result<(), Errno>),
 }
@@ -165,7 +166,8 @@ impl Node {
                 }
                 A::StoreMap => self.todo.push(Todo::StoreMap),
                 A::StoreMetadata => self.todo.push(Todo::StoreMetadata),
-                A::Release(_) | A::Notify(_) => {}
+                A::DirectReads(on) => self.todo.push(Todo::DirectReads(on)),
+                A::Release(_) | A::Notify(_) | A::Stopped => {}
                 A::Send { .. } | A::Connect(_) | A::Hello(..) | A::Disconnect(..) => {
                     self.posts.push_back(Post::Primary(action));
                 }
@@ -272,6 +274,13 @@ impl Node {
                     let mut out = Vec::new();
                     secondary.map_filled(!fail, &mut out);
                     self.queue_secondary(out);
+                }
+            }
+            Todo::DirectReads(on) => {
+                if let Machine::Primary(primary) = &mut self.machine {
+                    let mut out = Vec::new();
+                    primary.direct_reads_set(on, !fail, &mut out);
+                    self.queue_primary(out);
                 }
             }
             Todo::Complete(..) => unreachable!("the client is told by the world"),

@@ -310,6 +310,23 @@ fn an_unknown_reason_has_no_empty_text() {
     );
 }
 
+#[test]
+fn a_refusal_is_known_by_its_text() {
+    let (p, s) = (primary(0, 0), secondary(0, 0));
+    for (rule, refusal) in [
+        (Rule::SplitBrain, Refusal::SplitBrain),
+        (Rule::GenerationsDiffer, Refusal::SplitBrain),
+        (Rule::ResuidMismatch, Refusal::ResuidMismatch),
+        (Rule::ImpossibleCounters, Refusal::Impossible),
+        (Rule::ImpossibleSecondaryAhead, Refusal::Impossible),
+        (Rule::InconsistentSource, Refusal::InconsistentSource),
+    ] {
+        let text = errmsg(rule, &p, &s);
+        assert_eq!(Refusal::from_errmsg(text.as_bytes()), refusal, "{text}");
+    }
+    assert_eq!(Refusal::from_errmsg(b"No."), Refusal::Other);
+}
+
 /// The matrix of spec/hast-disk.md section 6.3: rows SR against PL, columns
 /// SL against PR.
 fn matrix(sl_pr: core::cmp::Ordering, sr_pl: core::cmp::Ordering) -> (bool, Option<SyncSource>) {

@@ -96,6 +96,10 @@ pub enum Why {
     Silent,
     /// The peer answered with something that cannot be an answer.
     Protocol,
+    /// Its address has changed.
+    Reconfigured,
+    /// This life as primary ends.
+    Stopping,
 }
 
 /// What happened, for hooks and for the log.
@@ -170,6 +174,12 @@ pub enum Action {
     Hello(Session, Hello),
     /// Close both connections.
     Disconnect(Session, Why),
+    /// Let the kernel serve reads straight from the local component, or no
+    /// longer, then report
+    /// [`Primary::direct_reads_set`](super::Primary::direct_reads_set).
+    DirectReads(bool),
     /// Tell the world.
     Notify(Notice),
+    /// What [`Primary::stop`](super::Primary::stop) began is done.
+    Stopped,
 }

@@ -40,7 +40,7 @@ impl Primary {
 
     /// A flush of our own. False if there are too many already.
     pub(super) fn flush_both(&mut self, ends_sync: bool, out: &mut Vec<Action>) -> bool {
-        let slot = Slot::new(Kind::Flush { ends_sync }, Op::Flush);
+        let slot = Slot::new(Kind::Flush { ends_sync }, Op::Flush, self.replication);
         let Some(id) = self.slots.insert(slot) else {
             return false;
         };

@@ -17,6 +17,7 @@ use super::peer::{Target, Told};
 use super::request::Slot;
 use super::{Action, Behind, Hello, Millis, Notice, Outgoing, Primary, Session, Why};
 use crate::bitmap::Bitmap;
+use crate::decision::Refusal;
 use crate::errno::Errno;
 use crate::message::{BASE_LONGEST, Extensions, Node};
 use crate::metadata::Consistency;
@@ -48,6 +49,10 @@ pub(super) struct Link {
     virgin: bool,
     /// The peer, as it was at the last handshake.
     pub(super) peer: Option<Node>,
+    /// What it has changed alone, as far as it said.
+    pub(super) peer_dirty: Option<u64>,
+    /// Why it refused the last handshake that got so far.
+    pub(super) refused: Option<Refusal>,
     /// What it has confirmed since.
     pub(super) told: Option<Told>,
     pub(super) telling: bool,
@@ -66,6 +71,8 @@ impl Link {
             extensions: Extensions::NONE,
             virgin: false,
             peer: None,
+            peer_dirty: None,
+            refused: None,
             told: None,
             telling: false,
             sent: now,
@@ -76,6 +83,10 @@ impl Link {
 
     pub(super) const fn is_up(&self) -> bool {
         matches!(self.state, State::Up)
+    }
+
+    pub(super) const fn is_coming_up(&self) -> bool {
+        !matches!(self.state, State::Up | State::Down)
     }
 
     pub(super) const fn session(&self) -> Session {
@@ -93,6 +104,14 @@ impl Link {
 
     pub(super) fn longest(&self) -> u32 {
         self.peer.map_or(BASE_LONGEST, |node| node.longest)
+    }
+
+    /// Hangs up for good, with nothing left to be said.
+    pub(super) fn end(&mut self, out: &mut Vec<Action>) {
+        if self.state != State::Down {
+            self.state = State::Down;
+            out.push(Action::Disconnect(self.session, Why::Stopping));
+        }
     }
 }
 
@@ -169,6 +188,7 @@ impl Primary {
             return self.disconnect(Why::Changed, out);
         }
         self.link.peer = Some(node);
+        self.link.peer_dirty = node.dirty;
         self.link.told = Some((node.consistency, node.generation));
         self.stand_towards(node, source);
         if let Some(map) = map {
@@ -212,13 +232,46 @@ impl Primary {
         let State::Joining { map, metadata } = self.link.state else {
             return;
         };
-        if self.stores.has_map(map) && self.stores.metadata.has(metadata) {
+        let stored = self.stores.has_map(map) && self.stores.metadata.has(metadata);
+        if stored && self.may_be_stale() {
             self.link.state = State::Up;
+            self.link.refused = None;
+            if self.standing.behind != Behind::Local {
+                self.direct.allow();
+            }
             self.link.heard = self.now;
             self.link.sent = self.now;
             out.push(Action::Notify(Notice::Connected));
             self.sync_begins(out);
         }
+    }
+
+    /// The peer refused step 1 or 2, and said why; `node` is what it said of
+    /// itself. It is asked again: an operator may act on either side.
+    pub fn refused(
+        &mut self,
+        session: Session,
+        refusal: Refusal,
+        node: Option<Node>,
+        out: &mut Vec<Action>,
+    ) {
+        if session != self.link.session || !self.link.is_coming_up() {
+            return;
+        }
+        let before = self.link.refused.replace(refusal);
+        self.link.peer_dirty = node.and_then(|node| node.dirty);
+        if refusal == Refusal::SplitBrain && before != Some(refusal) {
+            out.push(Action::Notify(Notice::SplitBrain));
+        }
+        self.peer_down(session, out);
+    }
+
+    /// The peer's address has changed: it is looked for at once.
+    pub fn reconnect(&mut self, out: &mut Vec<Action>) {
+        if self.link.state != State::Down {
+            self.disconnect(Why::Reconfigured, out);
+        }
+        self.link.next_attempt = self.now;
     }
 
     /// The link is gone, or could not be made.
@@ -278,7 +331,8 @@ impl Primary {
     pub(super) fn tick_link(&mut self, out: &mut Vec<Action>) {
         let since = |then: Millis| self.now.0.saturating_sub(then.0);
         match self.link.state {
-            State::Down if self.now >= self.link.next_attempt => {
+            State::Down if self.is_stopping() || self.now < self.link.next_attempt => {}
+            State::Down => {
                 self.link.session.0 += 1;
                 self.link.state = State::Connecting(self.now);
                 out.push(Action::Connect(self.link.session));

@@ -14,6 +14,8 @@
 //! | `peer` | requests to the peer, its replies |
 //! | `sync` | copying, and what makes a pair "in sync" |
 //! | `stores` | the map and the metadata on their way to the disk |
+//! | `direct` | reads that the kernel serves without asking |
+//! | `stop` | the end of this life as primary |
 //!
 //! **Invariants**, and the re-introduced bug or test that breaks without it:
 //!
@@ -33,11 +35,13 @@
 //! 6. Every request is answered once. Without a peer, nothing waits for one.
 
 pub mod action;
+mod direct;
 mod flush;
 mod link;
 mod peer;
 mod request;
 mod standing;
+mod stop;
 mod stores;
 mod sync;
 
@@ -47,6 +51,7 @@ pub use request::Full;
 pub use standing::Behind;
 
 use crate::activemap::ActiveMap;
+pub use crate::decision::Refusal;
 use crate::extent::Extents;
 use crate::metadata::{Consistency, Metadata};
 use crate::outstanding::Outstanding;
@@ -54,10 +59,12 @@ use crate::rangelock::{LockId, RangeLocks};
 use crate::role::Role;
 use crate::slab::{RequestId, Slab};
 use alloc::vec::Vec;
+use direct::Direct;
 use link::Link;
 use peer::Target;
 use request::Slot;
 use standing::Standing;
+use stop::Stop;
 use stores::Stores;
 use sync::Sync;
 
@@ -134,7 +141,9 @@ pub struct Primary {
     outstanding: Outstanding<Target>,
     link: Link,
     standing: Standing,
+    direct: Direct,
     sync: Sync,
+    stop: Stop,
     /// Requests the peer did not answer when it went.
     drained: Vec<Target>,
     /// Requests of the moment, for the loops that change them.
@@ -150,15 +159,13 @@ impl Primary {
     #[must_use]
     pub fn new(start: Start<'_>) -> Self {
         let extents = start.extents;
-        // Whoever serves its data does not give it up.
         let metadata = Metadata {
             prevrole: Role::Primary,
-            discard: false,
             ..start.metadata
         };
         let keepdirty = metadata.keepdirty;
         let pieces = peer::most_pieces(LONGEST_REQUEST);
-        Self {
+        let mut primary = Self {
             replication: start.replication,
             timeout: start.timeout,
             extents,
@@ -172,12 +179,27 @@ impl Primary {
             slots: Slab::new(REQUESTS),
             outstanding: Outstanding::new(REQUESTS * pieces),
             link: Link::new(start.now),
+            direct: Direct::default(),
             sync: Sync::default(),
+            stop: Stop::default(),
             drained: Vec::new(),
             marked: Vec::new(),
             clients: 0,
             answered_early: 0,
+        };
+        if primary.metadata().discard {
+            // Whoever serves its data does not give it up.
+            primary.stores.metadata.change(|m| m.discard = false);
         }
+        primary
+    }
+
+    /// The configuration has changed. Requests keep the mode they began with;
+    /// so does nothing else, whatever becomes of the link (K29).
+    pub fn reconfigure(&mut self, replication: Replication, timeout: u64, out: &mut Vec<Action>) {
+        self.replication = replication;
+        self.timeout = timeout;
+        self.pump(out);
     }
 
     /// Time goes by: to be called about once a second.
@@ -229,7 +251,9 @@ impl Primary {
     /// What every event ends with: what can go on goes on.
     fn pump(&mut self, out: &mut Vec<Action>) {
         self.pump_sync(out);
+        self.pump_direct(out);
         self.ask_for_stores(out);
+        self.pump_stop(out);
     }
 
     fn is_inconsistent(&self) -> bool {

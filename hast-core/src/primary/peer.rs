@@ -115,7 +115,6 @@ impl Primary {
     /// Hands a request to the peer, in pieces it can take.
     pub(super) fn send_request(&mut self, id: RequestId, out: &mut Vec<Action>) {
         let longest = u64::from(self.link.longest());
-        let memsync = self.replication == Replication::Memsync;
         let Some(slot) = self.slots.get_mut(id) else {
             return;
         };
@@ -125,7 +124,8 @@ impl Primary {
             (Op::Read(range) | Op::Write(range), _) => range.length().div_ceil(longest),
             _ => 1,
         };
-        let memsync = memsync && matches!(slot.kind, Kind::Client { .. });
+        let client = matches!(slot.kind, Kind::Client { .. });
+        let memsync = client && slot.replication == Replication::Memsync;
         slot.remote.left = u32::try_from(pieces).expect("requests are bounded");
         slot.unacknowledged = slot.remote.left;
         slot.sent = true;

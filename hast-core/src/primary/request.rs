@@ -67,6 +67,8 @@ impl Part {
 pub(super) struct Slot {
     pub(super) kind: Kind,
     pub(super) op: Op,
+    /// The mode it began with, whatever is configured meanwhile.
+    pub(super) replication: Replication,
     pub(super) range: Option<ByteRange>,
     pub(super) lock: Option<LockId>,
     pub(super) stage: Stage,
@@ -82,10 +84,11 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) const fn new(kind: Kind, op: Op) -> Self {
+    pub(super) const fn new(kind: Kind, op: Op, replication: Replication) -> Self {
         Self {
             kind,
             op,
+            replication,
             range: op.range(),
             lock: None,
             stage: Stage::Locked,
@@ -116,7 +119,7 @@ impl Primary {
         if self.clients == CLIENT_REQUESTS {
             return Err(Full);
         }
-        let slot = Slot::new(Kind::Client { tag }, op);
+        let slot = Slot::new(Kind::Client { tag }, op, self.replication);
         let id = self.slots.insert(slot).ok_or(Full)?;
         self.clients += 1;
         match (self.check(op), op) {
@@ -346,7 +349,7 @@ impl Primary {
     fn may_answer_early(&self, slot: &Slot) -> bool {
         let local = slot.local.result() == Some(Ok(()));
         let bug = cfg!(hast_bug = "k3") && slot.local.left == 0;
-        let enough = match self.replication {
+        let enough = match slot.replication {
             Replication::Fullsync => false,
             Replication::Memsync => (local || bug) && slot.unacknowledged == 0,
             Replication::Async => local,
@@ -361,7 +364,7 @@ impl Primary {
         out: &mut Vec<Action>,
     ) {
         match verdict {
-            Ok(revision) if !self.stores.metadata.has(revision) && !cfg!(hast_bug = "k10") => {
+            Ok(revision) if !self.is_recorded(revision) => {
                 self.set_stage(id, Stage::Recording(revision));
             }
             Ok(_) => self.complete(id, Ok(()), out),
@@ -369,8 +372,14 @@ impl Primary {
         }
     }
 
-    /// A store of the metadata ended: requests that waited for it are
-    /// answered, with an error if it failed.
+    /// Whether everybody who must know which component misses something does.
+    fn is_recorded(&self, revision: Revision) -> bool {
+        let stored = self.stores.metadata.has(revision) || cfg!(hast_bug = "k10");
+        stored && self.may_be_stale()
+    }
+
+    /// A store of the metadata ended, or direct reads were switched: requests
+    /// that waited for it are answered, with an error if it failed.
     pub(super) fn recorded(&mut self, stored: bool, out: &mut Vec<Action>) {
         let mut waiting = core::mem::take(&mut self.marked);
         let recording = |slot: &Slot| matches!(slot.stage, Stage::Recording(_));
@@ -381,7 +390,7 @@ impl Primary {
                 continue;
             };
             match slot.stage {
-                Stage::Recording(revision) if self.stores.metadata.has(revision) => {
+                Stage::Recording(revision) if self.is_recorded(revision) => {
                     self.complete(id, Ok(()), out);
                 }
                 _ if !stored => self.complete(id, Err(Errno::EIO), out),

@@ -98,6 +98,11 @@ impl Primary {
         }
     }
 
+    /// Whether everything is copied and that is being written down.
+    pub(super) fn sync_is_ending(&self) -> bool {
+        self.map.sync_left() == 0 && self.sync.retry_at.is_none()
+    }
+
     /// Does what can be done next.
     pub(super) fn pump_sync(&mut self, out: &mut Vec<Action>) {
         let idle = !self.link.is_up() || self.standing.behind == Behind::Neither;
@@ -106,7 +111,7 @@ impl Primary {
         }
         if self.map.sync_left() > 0 {
             self.sync.end = End::Open;
-            if self.target_says(Consistency::Inconsistent, out) {
+            if !self.is_stopping() && self.target_says(Consistency::Inconsistent, out) {
                 self.standing.peer_is_current &= self.standing.behind == Behind::Local;
                 self.copy_more(out);
             }
@@ -146,6 +151,7 @@ impl Primary {
             self.sync.end = End::Open;
             self.standing.behind = Behind::Neither;
             self.standing.peer_is_current = true;
+            self.direct.allow();
             if core::mem::take(&mut self.sync.announced) {
                 out.push(Action::Notify(Notice::SyncDone));
             }
@@ -163,7 +169,7 @@ impl Primary {
                 to: self.standing.behind,
                 reading: true,
             };
-            let slot = Slot::new(Kind::Copy(copying), Op::Read(range));
+            let slot = Slot::new(Kind::Copy(copying), Op::Read(range), self.replication);
             let Some(id) = self.slots.insert(slot) else {
                 return;
             };

@@ -108,6 +108,18 @@ impl Bench {
         })
     }
 
+    /// The kernel does what it was asked for, or refuses.
+    fn direct_reads(&mut self, ok: bool) -> bool {
+        let asked = self.take(|a| match *a {
+            Action::DirectReads(on) => Some(on),
+            _ => None,
+        });
+        if let Some(on) = asked {
+            self.primary.direct_reads_set(on, ok, &mut self.out);
+        }
+        asked.is_some()
+    }
+
     fn write(&mut self) {
         let op = Op::Write(range(0, 512));
         self.primary.request(1, op, &mut self.out).unwrap();
@@ -145,11 +157,22 @@ impl Bench {
         let primary = &mut self.primary;
         primary.peer_up(session, node, source, None, &mut self.out);
         while self.primary.behind() != Behind::Neither {
-            let stored = self.store_map(true) | self.store_metadata(true);
-            let done = self.local(Ok(())).is_some() | self.answer(None).is_some();
-            assert!(stored | done, "nothing left to do: {:?}", self.primary);
+            assert!(self.work(), "nothing left to do: {:?}", self.primary);
         }
+        self.direct_reads(true);
         self.out.clear();
+    }
+
+    /// Whatever is asked for is done.
+    fn work(&mut self) -> bool {
+        let stored = self.store_map(true) | self.store_metadata(true);
+        let done = self.local(Ok(())).is_some() | self.answer(None).is_some();
+        stored | done | self.direct_reads(true)
+    }
+
+    fn stopped(&mut self) -> bool {
+        self.take(|a| (*a == Action::Stopped).then_some(()))
+            .is_some()
     }
 }
 
@@ -257,6 +280,8 @@ fn after_a_local_error_the_peer_is_read() {
     assert_eq!(bench.completed(), None);
     assert_eq!(bench.primary.behind(), Behind::Local);
     assert!(bench.store_metadata(true), "the local component is behind");
+    assert_eq!(bench.completed(), None, "the kernel may still read it");
+    assert!(bench.direct_reads(true));
     assert_eq!(bench.completed(), Some(Ok(())));
     bench.out.clear();
     let read = Op::Read(range(0, 512));
@@ -338,4 +363,135 @@ fn a_silent_peer_is_given_up() {
     assert!(!bench.primary.is_connected());
     bench.store_metadata(true);
     assert_eq!(bench.completed(), Some(Ok(())));
+}
+
+#[test]
+fn a_stop_waits_for_what_is_in_flight_and_leaves_nothing_to_copy() {
+    let mut bench = Bench::new(Replication::Fullsync);
+    bench.connect();
+    bench.write();
+    bench.primary.stop(&mut bench.out);
+    assert!(!bench.stopped());
+    while bench.completed().is_none() {
+        assert!(bench.work());
+    }
+    assert!(!bench.stopped(), "nothing was flushed");
+    assert_eq!(bench.local(Ok(())), Some(Op::Flush));
+    assert!(bench.answer(None).is_some());
+    assert!(!bench.stopped(), "the map still says that it is dirty");
+    assert!(bench.store_map(true));
+    assert!(bench.primary.map.image().is_empty());
+    assert!(bench.stopped());
+    let last = bench.out.last();
+    assert!(matches!(last, Some(Action::Disconnect(_, Why::Stopping))));
+    bench.out.clear();
+    bench.primary.tick(Millis(90_000), &mut bench.out);
+    assert_eq!(bench.out, [], "it is over");
+}
+
+/// Neither the peer nor the disk keeps it from ending.
+#[test]
+fn a_stop_ends_whatever_fails() {
+    for peer_goes in [false, true] {
+        let mut bench = Bench::new(Replication::Fullsync);
+        bench.connect();
+        bench.write();
+        bench.store_map(true);
+        bench.primary.stop(&mut bench.out);
+        let session = bench.primary.link.session();
+        if peer_goes {
+            bench.primary.peer_down(session, &mut bench.out);
+        }
+        let mut events = 0;
+        while !bench.stopped() {
+            events += 1;
+            assert!(events < 20, "{:?}", bench.primary);
+            let _ = bench.local(Err(Errno::EIO)).is_some()
+                | bench.answer(Some(Errno::EIO)).is_some()
+                | bench.store_map(false)
+                | bench.store_metadata(false)
+                | bench.direct_reads(false);
+        }
+        assert_eq!(bench.completed(), Some(Err(Errno::EIO)));
+    }
+}
+
+#[test]
+fn a_stop_without_a_peer_looks_for_none() {
+    let mut bench = Bench::new(Replication::Fullsync);
+    bench.primary.tick(Millis(20_000), &mut bench.out);
+    bench.out.clear();
+    bench.primary.stop(&mut bench.out);
+    assert_eq!(bench.local(Ok(())), Some(Op::Flush));
+    assert!(bench.stopped());
+    bench.primary.stop(&mut bench.out);
+    assert!(!bench.stopped(), "told once");
+}
+
+/// K29, and requests keep what they were promised.
+#[test]
+fn a_mode_is_for_requests_that_begin_later() {
+    let mut bench = Bench::new(Replication::Fullsync);
+    bench.connect();
+    bench.write();
+    bench.store_map(true);
+    let primary = &mut bench.primary;
+    primary.reconfigure(Replication::Async, 5_000, &mut bench.out);
+    bench.local(Ok(()));
+    assert_eq!(bench.completed(), None);
+    assert!(bench.answer(None).is_some());
+    assert_eq!(bench.completed(), Some(Ok(())));
+    bench.write();
+    bench.local(Ok(()));
+    assert_eq!(bench.completed(), Some(Ok(())));
+    bench.primary.reconnect(&mut bench.out);
+    bench.out.clear();
+    bench.primary.tick(Millis(20_000), &mut bench.out);
+    assert!(matches!(bench.out[..], [Action::Connect(_), ..]));
+    assert_eq!(bench.primary.replication, Replication::Async);
+}
+
+/// K25: base tells of it at every attempt.
+#[test]
+fn a_refusal_is_told_once_and_another_attempt_made() {
+    let mut bench = Bench::new(Replication::Fullsync);
+    for attempt in 0..3 {
+        let now = Millis(20_000 + attempt * 10_000);
+        bench.primary.tick(now, &mut bench.out);
+        let session = bench.primary.link.session();
+        let refusal = Refusal::SplitBrain;
+        bench
+            .primary
+            .refused(session, refusal, None, &mut bench.out);
+    }
+    let told = |a: &&Action| matches!(a, Action::Notify(Notice::SplitBrain));
+    let attempts = |a: &&Action| matches!(a, Action::Connect(_));
+    assert_eq!(bench.out.iter().filter(told).count(), 1);
+    assert_eq!(bench.out.iter().filter(attempts).count(), 3);
+}
+
+/// K15: a predecessor may have left them on.
+#[test]
+fn a_stale_copy_is_not_read_by_the_kernel_either() {
+    let mut bench = Bench::new(Replication::Fullsync);
+    bench.primary = {
+        let mut metadata = bench.primary.metadata().clone();
+        metadata.consistency = Consistency::Inconsistent;
+        Primary::new(Start {
+            metadata,
+            extents: bench.primary.extents,
+            sectorsize: 512,
+            map: &[0; 512],
+            replication: Replication::Fullsync,
+            timeout: 20_000,
+            entropy: 1,
+            now: Millis(0),
+        })
+    };
+    bench.primary.tick(Millis(1), &mut bench.out);
+    assert!(bench.out.contains(&Action::DirectReads(false)));
+    assert!(bench.direct_reads(false));
+    assert!(!bench.direct_reads(true), "not again at once");
+    bench.primary.tick(Millis(2), &mut bench.out);
+    assert!(bench.direct_reads(true));
 }
