@@ -7,7 +7,7 @@
 //! something before they are: a write that failed here is answered after that,
 //! and a peer that has newer data is joined after that.
 
-use super::{Action, Behind, Primary};
+use super::{Action, Behind, Primary, Trouble};
 use alloc::vec::Vec;
 
 #[derive(Debug, Default)]
@@ -64,6 +64,8 @@ impl Primary {
         self.direct.failed = !ok;
         if ok {
             self.direct.known = Some(on);
+        } else if !on {
+            self.note(Trouble::DirectReads);
         }
         self.recorded(ok || on, out);
         self.join(out);

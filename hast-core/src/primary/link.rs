@@ -15,7 +15,7 @@
 
 use super::peer::{Target, Told};
 use super::request::Slot;
-use super::{Action, Behind, Hello, Millis, Notice, Outgoing, Primary, Session, Why};
+use super::{Action, Behind, Hello, Millis, Notice, Outgoing, Primary, Session, Trouble, Why};
 use crate::bitmap::Bitmap;
 use crate::decision::Refusal;
 use crate::errno::Errno;
@@ -87,6 +87,11 @@ impl Link {
 
     pub(super) const fn is_coming_up(&self) -> bool {
         !matches!(self.state, State::Up | State::Down)
+    }
+
+    /// When the peer is looked for again.
+    pub(super) fn next_attempt(&self) -> Option<Millis> {
+        (self.state == State::Down).then_some(self.next_attempt)
     }
 
     pub(super) const fn session(&self) -> Session {
@@ -263,7 +268,9 @@ impl Primary {
         if refusal == Refusal::SplitBrain && before != Some(refusal) {
             out.push(Action::Notify(Notice::SplitBrain));
         }
-        self.peer_down(session, out);
+        self.note(Trouble::Refused(refusal));
+        self.lose_peer(out);
+        self.pump(out);
     }
 
     /// The peer's address has changed: it is looked for at once.
@@ -277,6 +284,11 @@ impl Primary {
     /// The link is gone, or could not be made.
     pub fn peer_down(&mut self, session: Session, out: &mut Vec<Action>) {
         if session == self.link.session && self.link.state != State::Down {
+            self.note(match self.link.state {
+                State::Down | State::Connecting(_) => Trouble::Connect,
+                State::Greeting(..) | State::Joining { .. } => Trouble::Handshake,
+                State::Up => Trouble::Lost,
+            });
             self.lose_peer(out);
             self.pump(out);
         }
@@ -284,6 +296,7 @@ impl Primary {
 
     pub(super) fn disconnect(&mut self, why: Why, out: &mut Vec<Action>) {
         out.push(Action::Disconnect(self.link.session, why));
+        self.note(Trouble::Disconnected(why));
         self.lose_peer(out);
         self.pump(out);
     }

@@ -15,6 +15,8 @@
 //! | `sync` | copying, and what makes a pair "in sync" |
 //! | `stores` | the map and the metadata on their way to the disk |
 //! | `direct` | reads that the kernel serves without asking |
+//! | `pace` | how fast is copied |
+//! | `report` | what people and programs are told |
 //! | `stop` | the end of this life as primary |
 //!
 //! **Invariants**, and the re-introduced bug or test that breaks without it:
@@ -38,7 +40,9 @@ pub mod action;
 mod direct;
 mod flush;
 mod link;
+mod pace;
 mod peer;
+mod report;
 mod request;
 mod standing;
 mod stop;
@@ -46,7 +50,9 @@ mod stores;
 mod sync;
 
 pub use action::{Action, Hello, Notice, Op, Outgoing, Session, Why};
+pub use pace::Progress;
 pub use peer::Follows;
+pub use report::{Failure, Report, State, Trouble};
 pub use request::Full;
 pub use standing::Behind;
 
@@ -61,7 +67,9 @@ use crate::slab::{RequestId, Slab};
 use alloc::vec::Vec;
 use direct::Direct;
 use link::Link;
+use pace::Pace;
 use peer::Target;
+use report::Watch;
 use request::Slot;
 use standing::Standing;
 use stop::Stop;
@@ -143,6 +151,8 @@ pub struct Primary {
     standing: Standing,
     direct: Direct,
     sync: Sync,
+    pace: Pace,
+    watch: Watch,
     stop: Stop,
     /// Requests the peer did not answer when it went.
     drained: Vec<Target>,
@@ -181,6 +191,8 @@ impl Primary {
             link: Link::new(start.now),
             direct: Direct::default(),
             sync: Sync::default(),
+            pace: Pace::default(),
+            watch: Watch::new(start.now),
             stop: Stop::default(),
             drained: Vec::new(),
             marked: Vec::new(),
@@ -254,6 +266,7 @@ impl Primary {
         self.pump_direct(out);
         self.ask_for_stores(out);
         self.pump_stop(out);
+        self.watch();
     }
 
     fn is_inconsistent(&self) -> bool {

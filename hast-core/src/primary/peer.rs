@@ -2,7 +2,7 @@
 //! Facts: spec/hast-wire.md sections 6 and 8.
 
 use super::request::{Kind, Stage};
-use super::{Action, Op, Outgoing, Primary, Replication, Session, Why};
+use super::{Action, Op, Outgoing, Primary, Replication, Session, Trouble, Why};
 use crate::errno::Errno;
 use crate::message::{BASE_LONGEST, Reply};
 use crate::metadata::Consistency;
@@ -100,12 +100,23 @@ impl Primary {
 
     fn answered(&mut self, target: Target, result: Result<(), Errno>, out: &mut Vec<Action>) {
         match target {
-            Target::Request(id, _) => self.remote_done(id, result, out),
+            Target::Request(id, _) => {
+                let op = self.slots.get_mut(id).map(|slot| slot.op);
+                if let (Err(error), Some(op)) = (result, op)
+                    && !(op == Op::Flush && error.means_no_cache())
+                {
+                    self.note(Trouble::Peer(op, error));
+                }
+                self.remote_done(id, result, out);
+            }
             Target::Told(told) => {
                 self.link.telling = false;
                 match result {
                     Ok(()) => self.link.told = Some(told),
-                    Err(_) => self.sync_failed(),
+                    Err(error) => {
+                        self.note(Trouble::PeerState(error));
+                        self.sync_failed();
+                    }
                 }
             }
             Target::Keepalive => {}

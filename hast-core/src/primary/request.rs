@@ -122,6 +122,8 @@ impl Primary {
         let slot = Slot::new(Kind::Client { tag }, op, self.replication);
         let id = self.slots.insert(slot).ok_or(Full)?;
         self.clients += 1;
+        self.pace.request();
+        self.count_request(op);
         match (self.check(op), op) {
             (Err(error), _) => self.complete(id, Err(error), out),
             (Ok(()), Op::Read(range)) => self.read(id, range, out),
@@ -136,6 +138,10 @@ impl Primary {
     pub fn local_done(&mut self, id: RequestId, result: Result<(), Errno>, out: &mut Vec<Action>) {
         if let Some(slot) = self.slots.get_mut(id) {
             slot.local.done(result);
+            let (kind, op) = (slot.kind, slot.op);
+            if let Err(error) = result {
+                self.count_local_error(kind, op, error);
+            }
             self.go_on(id, out);
         }
         self.pump(out);

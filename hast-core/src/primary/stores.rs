@@ -2,7 +2,7 @@
 //! time, and whatever changes meanwhile joins the next.
 
 use super::request::Stage;
-use super::{Action, Primary};
+use super::{Action, Primary, Trouble};
 use crate::dirtymap::Sectors;
 use crate::errno::Errno;
 use crate::metadata::{BLOCK_LENGTH, Metadata, MetadataError};
@@ -61,6 +61,7 @@ impl Primary {
         self.stores.map_asked = false;
         self.stores.map_wanted = false;
         self.stores.map_begun += 1;
+        self.watch.counted.activemap_updates += 1;
         self.map.begin_store(write);
     }
 
@@ -70,6 +71,9 @@ impl Primary {
         self.stores.map_failed = !stored;
         if stored {
             self.stores.map_confirmed = self.stores.map_begun;
+        } else {
+            self.watch.counted.write_errors += 1;
+            self.note(Trouble::Map);
         }
         let mut waiting = core::mem::take(&mut self.marked);
         waiting.extend(self.requests_at(Stage::Dirtying));
@@ -104,6 +108,9 @@ impl Primary {
     /// It is on stable storage, or failed.
     pub fn metadata_stored(&mut self, stored: bool, out: &mut Vec<Action>) {
         self.stores.metadata.done(stored);
+        if !stored {
+            self.note(Trouble::Metadata);
+        }
         self.recorded(stored, out);
         self.join(out);
         self.say_hello(out);

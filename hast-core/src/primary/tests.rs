@@ -495,3 +495,82 @@ fn a_stale_copy_is_not_read_by_the_kernel_either() {
     bench.primary.tick(Millis(2), &mut bench.out);
     assert!(bench.direct_reads(true));
 }
+
+/// K69: base counts reads that it never asked the component for, and its own
+/// requests have no place among the clients'.
+#[test]
+fn only_what_clients_asked_and_the_component_failed_is_counted() {
+    let mut bench = Bench::new(Replication::Fullsync);
+    bench.connect();
+    let updates = bench.primary.statistics().activemap_updates;
+    bench.write();
+    bench.store_map(true);
+    assert_eq!(bench.primary.statistics().local_queue, 1);
+    assert_eq!(bench.primary.statistics().recv_queue, 1);
+    bench.local(Err(Errno::EIO));
+    bench.answer(None);
+    while bench.work() {}
+    let read = Op::Read(range(0, 512));
+    bench.primary.request(2, read, &mut bench.out).unwrap();
+    bench.answer(Some(Errno::EIO));
+    bench.primary.request(3, Op::Flush, &mut bench.out).unwrap();
+    bench.local(Err(Errno::EOPNOTSUPP));
+    let statistics = bench.primary.statistics();
+    let expected = crate::message::Statistics {
+        reads: 1,
+        writes: 1,
+        flushes: 1,
+        write_errors: 1,
+        activemap_updates: updates + 1,
+        idle_queue: statistics.idle_queue,
+        recv_queue: statistics.recv_queue,
+        local_queue: statistics.local_queue,
+        ..Default::default()
+    };
+    assert_eq!(statistics, expected);
+}
+
+#[test]
+fn a_report_says_how_it_is_and_why_and_what_comes_next() {
+    let mut bench = Bench::new(Replication::Fullsync);
+    let report = bench.primary.report();
+    assert_eq!(
+        (report.state, report.behind),
+        (State::Waiting, Behind::Peer)
+    );
+    bench.connect();
+    let report = bench.primary.report();
+    assert_eq!(
+        (report.state, report.since),
+        (State::Complete, Millis(20_000))
+    );
+    assert_eq!((report.next_attempt, report.progress), (None, None));
+    bench.primary.tick(Millis(25_000), &mut bench.out);
+    bench.write();
+    bench.store_map(true);
+    let session = bench.primary.link.session();
+    bench.primary.peer_down(session, &mut bench.out);
+    bench.local(Ok(()));
+    let report = bench.primary.report();
+    assert_eq!(
+        (report.state, report.since),
+        (State::Waiting, Millis(25_000))
+    );
+    assert_eq!(report.next_attempt, Some(Millis(35_000)));
+    let lost = Failure {
+        at: Millis(25_000),
+        what: Trouble::Lost,
+    };
+    assert_eq!(report.failure, Some(lost));
+    let progress = report.progress.unwrap();
+    assert_eq!((progress.left, progress.seconds_left), (2048, None));
+    bench.primary.tick(Millis(35_000), &mut bench.out);
+    let session = bench.primary.link.session();
+    let refusal = Refusal::PeerIsPrimary;
+    bench
+        .primary
+        .refused(session, refusal, None, &mut bench.out);
+    assert_eq!(bench.primary.report().state, State::Refused(refusal));
+    bench.primary.stop(&mut bench.out);
+    assert_eq!(bench.primary.report().state, State::Stopping);
+}

@@ -2,7 +2,7 @@
 //! stored before it is said. Facts: spec/hast-wire.md section 4.4;
 //! spec/hast-disk.md section 6.
 
-use super::{Action, Answer, Secondary, Session, State};
+use super::{Action, Answer, Secondary, Session, Stage, State, Trouble};
 use crate::decision::{self, Action as Decided, Decision, MapSent, Rule, decide};
 use crate::message::{Extensions, LONGEST_DATA, Node};
 use crate::metadata::Consistency;
@@ -36,10 +36,10 @@ pub enum Discard {
 impl Secondary {
     /// A primary has shown the token of step 1: whatever link there was ends.
     pub fn hello(&mut self, hello: Hello, out: &mut Vec<Action>) -> Session {
-        self.end_link(out);
+        self.end_link(Trouble::Lost, out);
         self.session.0 += 1;
         self.primary = Some(hello);
-        self.state = State::Greeting;
+        self.stage = Stage::Greeting;
         self.heard = self.now;
         self.greet(out);
         self.session
@@ -47,7 +47,7 @@ impl Secondary {
 
     /// Answers step 2 as soon as nothing of an earlier link runs.
     pub(super) fn greet(&mut self, out: &mut Vec<Action>) {
-        let Some(hello) = self.primary.filter(|_| self.state == State::Greeting) else {
+        let Some(hello) = self.primary.filter(|_| self.stage == Stage::Greeting) else {
             return;
         };
         if self.slots.len() > 0 || self.map_store {
@@ -56,7 +56,8 @@ impl Secondary {
         let Decision { rule, action } = self.decide(&hello);
         match action {
             Decided::Refuse => {
-                self.state = State::Idle;
+                self.stage = Stage::Idle;
+                self.set_state(State::Refused(rule));
                 let answer = Answer::Refused(self.node());
                 out.push(Action::Answer(self.session, rule, answer));
                 let split_brain = matches!(rule, Rule::SplitBrain | Rule::GenerationsDiffer);
@@ -70,7 +71,7 @@ impl Secondary {
                 self.map.fill();
                 self.map_store = true;
                 self.map_is_stored = false;
-                self.state = State::Filling;
+                self.stage = Stage::Filling;
                 out.push(Action::FillMap);
             }
             Decided::Sync { source, map, .. } => self.adopt(&hello, rule, source, map, out),
@@ -93,9 +94,10 @@ impl Secondary {
     pub fn map_filled(&mut self, filled: bool, out: &mut Vec<Action>) {
         self.map_store = false;
         self.map_is_stored = filled;
-        if self.state == State::Filling {
-            self.state = State::Greeting;
+        if self.stage == Stage::Filling {
+            self.stage = Stage::Greeting;
             if !filled {
+                self.note(Trouble::Map);
                 self.fail_handshake(out);
             }
         }
@@ -141,15 +143,16 @@ impl Secondary {
             ..self.node()
         };
         let answer = Answer::Accepted { node, source, map };
-        self.state = State::Adopting(rule, answer);
+        self.stage = Stage::Adopting(rule, answer);
         self.accept(out);
     }
 
     pub(super) fn accept(&mut self, out: &mut Vec<Action>) {
-        if let State::Adopting(rule, answer) = self.state
+        if let Stage::Adopting(rule, answer) = self.stage
             && self.metadata.is_durable()
         {
-            self.state = State::Connected;
+            self.stage = Stage::Connected;
+            self.set_state(State::Connected);
             self.split_brain = false;
             out.push(Action::Answer(self.session, rule, answer));
             out.push(Action::Notify(Notice::Connected));
@@ -159,9 +162,9 @@ impl Secondary {
 
     /// What the answer needs cannot be stored. The primary tries again.
     pub(super) fn fail_handshake(&mut self, out: &mut Vec<Action>) {
-        if matches!(self.state, State::Adopting(..) | State::Greeting) {
+        if matches!(self.stage, Stage::Adopting(..) | Stage::Greeting) {
             out.push(Action::Close(self.session));
-            self.state = State::Idle;
+            self.stage = Stage::Idle;
         }
     }
 
@@ -189,7 +192,7 @@ impl Secondary {
     /// nodes meet, the primary's data wins, and only what may differ is
     /// copied. Answered by [`Action::Discard`].
     pub fn discard(&mut self, out: &mut Vec<Action>) {
-        if matches!(self.state, State::Connected | State::Adopting(..)) {
+        if matches!(self.stage, Stage::Connected | Stage::Adopting(..)) {
             return out.push(Action::Discard(Discard::Connected));
         }
         if !self.metadata().discard {

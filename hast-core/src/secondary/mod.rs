@@ -21,9 +21,11 @@
 //!    again, whatever interrupts the copying that makes up for it.
 
 mod handshake;
+mod report;
 mod request;
 
 pub use handshake::{Discard, Hello};
+pub use report::{Failure, Report, State, Trouble};
 pub use request::Taken;
 
 use crate::bitmap::Bitmap;
@@ -39,6 +41,7 @@ use crate::role::{Role, SyncSource};
 use crate::slab::{RequestId, Slab};
 use crate::units::{ByteRange, Seq};
 use alloc::vec::Vec;
+use report::Watch;
 use request::Job;
 
 /// Requests at a time, and one more than the greatest [`RequestId::index`].
@@ -139,7 +142,7 @@ pub enum Action {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
+enum Stage {
     Idle,
     /// A primary waits for the answer, until nothing of the last one runs.
     Greeting,
@@ -164,7 +167,7 @@ pub struct Secondary {
     /// What is on the disk is `map`.
     map_is_stored: bool,
     session: Session,
-    state: State,
+    stage: Stage,
     /// What the last primary said.
     primary: Option<Hello>,
     /// The last handshake found a split-brain.
@@ -177,6 +180,7 @@ pub struct Secondary {
     marked: Vec<RequestId>,
     /// Requests that have come.
     order: u64,
+    watch: Watch,
     now: Millis,
     heard: Millis,
 }
@@ -203,7 +207,7 @@ impl Secondary {
             map_store: false,
             map_is_stored: true,
             session: Session::default(),
-            state: State::Idle,
+            stage: Stage::Idle,
             primary: None,
             split_brain: false,
             discarding: None,
@@ -212,6 +216,7 @@ impl Secondary {
             granted: Vec::new(),
             marked: Vec::new(),
             order: 0,
+            watch: Watch::new(start.now),
             now: start.now,
             heard: start.now,
         }
@@ -220,12 +225,14 @@ impl Secondary {
     /// The link is gone.
     pub fn peer_down(&mut self, session: Session, out: &mut Vec<Action>) {
         if session == self.session {
-            self.end_link(out);
+            self.end_link(Trouble::Lost, out);
         }
     }
 
-    fn end_link(&mut self, out: &mut Vec<Action>) {
-        if core::mem::replace(&mut self.state, State::Idle) == State::Connected {
+    fn end_link(&mut self, why: Trouble, out: &mut Vec<Action>) {
+        if core::mem::replace(&mut self.stage, Stage::Idle) == Stage::Connected {
+            self.set_state(State::Waiting);
+            self.note(why);
             out.push(Action::Notify(Notice::Disconnected));
         }
         self.drop_what_waits(out);
@@ -235,9 +242,9 @@ impl Secondary {
     pub fn tick(&mut self, now: Millis, out: &mut Vec<Action>) {
         self.now = now;
         let silent = now.0.saturating_sub(self.heard.0) >= SILENCE;
-        if silent && self.state == State::Connected {
+        if silent && self.stage == Stage::Connected {
             out.push(Action::Close(self.session));
-            self.end_link(out);
+            self.end_link(Trouble::Silent, out);
         }
         self.metadata.retry();
         self.ask_for_stores(out);
@@ -259,6 +266,7 @@ impl Secondary {
     pub fn metadata_stored(&mut self, stored: bool, out: &mut Vec<Action>) {
         self.metadata.done(stored);
         if !stored {
+            self.note(Trouble::Metadata);
             self.fail_handshake(out);
         }
         self.discard_stored(stored, out);
@@ -274,6 +282,8 @@ impl Secondary {
         if cleared {
             self.map.clear();
             self.map_is_stored = true;
+        } else {
+            self.note(Trouble::Map);
         }
         self.greet(out);
     }
@@ -307,7 +317,7 @@ impl Secondary {
     /// Whether a primary is connected.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.state == State::Connected
+        self.stage == Stage::Connected
     }
 
     /// Requests that are not finished.

@@ -1,6 +1,6 @@
 //! A request of the primary to its reply.
 
-use super::{Action, Outcome, Secondary, Session, State};
+use super::{Action, Outcome, Secondary, Session};
 use crate::errno::Errno;
 use crate::message::{Refusal, Request};
 use crate::metastore::Revision;
@@ -11,7 +11,7 @@ use crate::units::Seq;
 use alloc::vec::Vec;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stage {
+pub(super) enum Stage {
     /// Its data is arriving.
     Receiving,
     /// For overlapping requests, or for all if it is a FLUSH.
@@ -29,7 +29,7 @@ pub(super) struct Job {
     op: Op,
     memsync: bool,
     lock: Option<LockId>,
-    stage: Stage,
+    pub(super) stage: Stage,
     session: Session,
     order: u64,
 }
@@ -61,7 +61,7 @@ impl Secondary {
     /// # Panics
     /// Unless [`Secondary::has_room`].
     pub fn request(&mut self, session: Session, request: &Request, out: &mut Vec<Action>) -> Taken {
-        if session != self.session || self.state != State::Connected {
+        if session != self.session || self.stage != super::Stage::Connected {
             return Taken::Stale;
         }
         self.heard = self.now;
@@ -105,6 +105,7 @@ impl Secondary {
                 ..
             } => (seq, Op::Write(range), memsync),
         };
+        self.count_request(op);
         if !self.map.is_empty() && !core::mem::replace(&mut self.map_store, true) {
             self.map_is_stored = false;
             out.push(Action::ClearMap);
@@ -199,7 +200,12 @@ impl Secondary {
             session,
             ..
         } = *job;
-        let connected = session == self.session && self.state == State::Connected;
+        let connected = session == self.session && self.stage == super::Stage::Connected;
+        job.lock = None;
+        job.stage = Stage::Sending;
+        if let Err(error) = result {
+            self.count_error(op, error);
+        }
         let outcome = match (result, op) {
             (Err(error), _) => Outcome::Failed(error),
             (Ok(()), Op::Read(range)) => Outcome::Data(id, range),
@@ -208,8 +214,6 @@ impl Secondary {
         if connected {
             out.push(Action::Reply(session, seq, outcome));
         }
-        job.lock = None;
-        job.stage = Stage::Sending;
         self.unlock(lock, out);
         if !connected || !matches!(outcome, Outcome::Data(..)) {
             self.end(id, out);

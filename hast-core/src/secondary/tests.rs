@@ -363,3 +363,35 @@ fn a_primary_may_raise_this_node_s_counter() {
         assert_eq!(secondary.metadata().counters.local, local);
     }
 }
+
+#[test]
+fn a_report_says_how_the_secondary_is_and_why() {
+    let mut secondary = wrote_alone();
+    let mut out = vec![];
+    secondary.hello(split(), &mut out);
+    let report = secondary.report();
+    assert_eq!(report.state, State::Refused(Rule::SplitBrain));
+    assert_eq!((report.dirty, report.peer_dirty), (2 * 2048, Some(4096)));
+    let (mut secondary, session) = connected();
+    assert_eq!(secondary.report().state, State::Connected);
+    let flush = Request::Flush { seq: seq(1) };
+    secondary.request(session, &flush, &mut out);
+    assert_eq!(secondary.statistics().local_queue, 1);
+    let running = out.iter().find_map(|action| match *action {
+        Action::Local { id, .. } => Some(id),
+        _ => None,
+    });
+    secondary.local_done(running.unwrap(), Err(Errno::EIO), &mut out);
+    let statistics = secondary.statistics();
+    assert_eq!((statistics.flushes, statistics.flush_errors), (1, 1));
+    secondary.tick(Millis(SILENCE), &mut out);
+    let report = secondary.report();
+    let silent = Failure {
+        at: Millis(SILENCE),
+        what: Trouble::Silent,
+    };
+    assert_eq!(
+        (report.state, report.failure),
+        (State::Waiting, Some(silent))
+    );
+}
