@@ -293,7 +293,7 @@ fn feed_secondary(
                         stream.decoder.expect_payload(payload.size);
                         *coming = Coming::Write(id, payload);
                     }
-                    Taken::Taken => {}
+                    Taken::Taken | Taken::Buffer(_) => {}
                     Taken::Refused(refusal) => return Err(format!("refused {refusal:?}")),
                     Taken::Stale => stream.decoder.expect_payload(request.payload_size()),
                 }

@@ -39,6 +39,9 @@ pub(super) struct Job {
 pub enum Taken {
     /// It was taken, or needs nothing.
     Taken,
+    /// It was taken, and its data goes into the buffer of this request, which
+    /// must be there before anything is carried out.
+    Buffer(RequestId),
     /// Its payload follows, for the buffer of this request. Once it is there,
     /// verified and expanded: [`Secondary::received`]. If it was wrong:
     /// [`Secondary::peer_down`].
@@ -115,7 +118,10 @@ impl Secondary {
         }
         let id = self.take(seq, op, memsync, Stage::Waiting);
         self.queue(id, out);
-        Taken::Taken
+        match op {
+            Op::Read(_) => Taken::Buffer(id),
+            _ => Taken::Taken,
+        }
     }
 
     fn take(&mut self, seq: Seq, op: Op, memsync: bool, stage: Stage) -> RequestId {
