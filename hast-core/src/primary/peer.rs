@@ -18,6 +18,8 @@ pub(super) enum Target {
     /// A request, or the piece of it with this range.
     Request(RequestId, Option<ByteRange>),
     Told(Told),
+    /// The peer's counter is raised to this.
+    Raised(u64),
     Keepalive,
 }
 
@@ -119,6 +121,10 @@ impl Primary {
                     }
                 }
             }
+            Target::Raised(to) => {
+                self.link.raising = false;
+                self.raised(to, result, out);
+            }
             Target::Keepalive => {}
         }
     }
@@ -173,6 +179,18 @@ impl Primary {
                 raise: None,
             };
             self.send(Target::Told(told), Asked::Other, what, out);
+        }
+    }
+
+    /// Makes the peer write into its metadata that it alone has everything.
+    pub(super) fn raise(&mut self, to: u64, out: &mut Vec<Action>) {
+        if !core::mem::replace(&mut self.link.raising, true) {
+            let what = Outgoing::State {
+                consistency: Consistency::Consistent,
+                generation: self.metadata().generation,
+                raise: Some(to),
+            };
+            self.send(Target::Raised(to), Asked::Other, what, out);
         }
     }
 

@@ -381,12 +381,12 @@ impl Primary {
     /// Whether everybody who must know which component misses something does.
     fn is_recorded(&self, revision: Revision) -> bool {
         let stored = self.stores.metadata.has(revision) || cfg!(hast_bug = "k10");
-        stored && self.may_be_stale()
+        (stored || self.standing.peer_knows) && self.may_be_stale()
     }
 
-    /// A store of the metadata ended, or direct reads were switched: requests
-    /// that waited for it are answered, with an error if it failed.
-    pub(super) fn recorded(&mut self, stored: bool, out: &mut Vec<Action>) {
+    /// Requests that waited until it is known which component misses
+    /// something are answered: those that can be, or all.
+    pub(super) fn answer_recorded(&mut self, give_up: bool, out: &mut Vec<Action>) {
         let mut waiting = core::mem::take(&mut self.marked);
         let recording = |slot: &Slot| matches!(slot.stage, Stage::Recording(_));
         let ids = self.slots.iter().filter(|(_, slot)| recording(slot));
@@ -399,7 +399,7 @@ impl Primary {
                 Stage::Recording(revision) if self.is_recorded(revision) => {
                     self.complete(id, Ok(()), out);
                 }
-                _ if !stored => self.complete(id, Err(Errno::EIO), out),
+                _ if give_up => self.complete(id, Err(Errno::EIO), out),
                 _ => {}
             }
         }
