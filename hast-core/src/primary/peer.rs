@@ -10,6 +10,7 @@ use crate::outstanding::{Answer, Asked};
 use crate::payload::Header;
 use crate::slab::RequestId;
 use crate::units::{ByteRange, Generation, Seq};
+use crate::watch::error;
 use alloc::vec::Vec;
 
 /// What waits for a reply.
@@ -104,8 +105,8 @@ impl Primary {
         match target {
             Target::Request(id, _) => {
                 let op = self.slots.get_mut(id).map(|slot| slot.op);
-                if let (Err(error), Some(op)) = (result, op)
-                    && !(op == Op::Flush && error.means_no_cache())
+                if let Some(op) = op
+                    && let Some(error) = error(op, result)
                 {
                     self.note(Trouble::Peer(op, error));
                 }

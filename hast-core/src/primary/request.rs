@@ -16,6 +16,7 @@ use crate::metastore::Revision;
 use crate::rangelock::LockId;
 use crate::slab::RequestId;
 use crate::units::ByteRange;
+use crate::watch::error;
 use alloc::vec::Vec;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -123,7 +124,7 @@ impl Primary {
         let id = self.slots.insert(slot).ok_or(Full)?;
         self.clients += 1;
         self.pace.request();
-        self.count_request(op);
+        self.watch.count_request(op);
         match (self.check(op), op) {
             (Err(error), _) => self.complete(id, Err(error), out),
             (Ok(()), Op::Read(range)) => self.read(id, range, out),
@@ -139,8 +140,8 @@ impl Primary {
         if let Some(slot) = self.slots.get_mut(id) {
             slot.local.done(result);
             let (kind, op) = (slot.kind, slot.op);
-            if let Err(error) = result {
-                self.count_local_error(kind, op, error);
+            if let Some(error) = error(op, result) {
+                self.local_failed(kind, op, error);
             }
             self.go_on(id, out);
         }
