@@ -67,7 +67,7 @@ impl Primary {
         } else if !on {
             self.note(Trouble::DirectReads);
         }
-        self.recorded(ok || on, out);
+        self.answer_recorded(!ok && !on, out);
         self.join(out);
         self.pump(out);
     }

@@ -44,7 +44,7 @@ pub(super) struct Link {
     session: Session,
     state: State,
     next_attempt: Millis,
-    extensions: Extensions,
+    pub(super) extensions: Extensions,
     /// The id of the resource was drawn in this handshake.
     virgin: bool,
     /// The peer, as it was at the last handshake.
@@ -56,6 +56,7 @@ pub(super) struct Link {
     /// What it has confirmed since.
     pub(super) told: Option<Told>,
     pub(super) telling: bool,
+    pub(super) raising: bool,
     pub(super) sent: Millis,
     pub(super) heard: Millis,
     /// The READ whose data is arriving.
@@ -75,6 +76,7 @@ impl Link {
             refused: None,
             told: None,
             telling: false,
+            raising: false,
             sent: now,
             heard: now,
             receiving: None,
@@ -100,6 +102,10 @@ impl Link {
 
     pub(super) const fn takes_state(&self) -> bool {
         self.extensions.contains(Extensions::STATE)
+    }
+
+    pub(super) const fn takes_raise(&self) -> bool {
+        self.is_up() && self.extensions.contains(Extensions::RAISE)
     }
 
     /// What the peer knows of our counter, at most.
@@ -305,6 +311,7 @@ impl Primary {
         let was = core::mem::replace(&mut self.link.state, State::Down);
         self.link.next_attempt = Millis(self.now.0 + INTERVAL);
         self.link.telling = false;
+        self.standing.peer_knows = false;
         if matches!(was, State::Up | State::Joining { .. }) {
             self.standing.recorded = false;
             if self.standing.behind == Behind::Local && self.map.wants_flush() {
@@ -325,8 +332,13 @@ impl Primary {
         let receiving = self.link.receiving.take();
         drained.extend(receiving.map(|id| Target::Request(id, None)));
         for target in drained.drain(..) {
-            if let Target::Request(id, _) = target {
-                self.remote_done(id, Err(Errno::ENOTCONN), out);
+            match target {
+                Target::Request(id, _) => self.remote_done(id, Err(Errno::ENOTCONN), out),
+                Target::Raised(to) => {
+                    self.link.raising = false;
+                    self.raised(to, Err(Errno::ENOTCONN), out);
+                }
+                Target::Told(_) | Target::Keepalive => {}
             }
         }
         self.drained = drained;

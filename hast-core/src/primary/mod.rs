@@ -192,7 +192,7 @@ impl Primary {
             direct: Direct::default(),
             sync: Sync::default(),
             pace: Pace::default(),
-            watch: Watch::new(start.now),
+            watch: Watch::new(State::Waiting, start.now),
             stop: Stop::default(),
             drained: Vec::new(),
             marked: Vec::new(),

@@ -10,6 +10,7 @@ use crate::outstanding::{Answer, Asked};
 use crate::payload::Header;
 use crate::slab::RequestId;
 use crate::units::{ByteRange, Generation, Seq};
+use crate::watch::error;
 use alloc::vec::Vec;
 
 /// What waits for a reply.
@@ -18,6 +19,8 @@ pub(super) enum Target {
     /// A request, or the piece of it with this range.
     Request(RequestId, Option<ByteRange>),
     Told(Told),
+    /// The peer's counter is raised to this.
+    Raised(u64),
     Keepalive,
 }
 
@@ -102,8 +105,8 @@ impl Primary {
         match target {
             Target::Request(id, _) => {
                 let op = self.slots.get_mut(id).map(|slot| slot.op);
-                if let (Err(error), Some(op)) = (result, op)
-                    && !(op == Op::Flush && error.means_no_cache())
+                if let Some(op) = op
+                    && let Some(error) = error(op, result)
                 {
                     self.note(Trouble::Peer(op, error));
                 }
@@ -118,6 +121,10 @@ impl Primary {
                         self.sync_failed();
                     }
                 }
+            }
+            Target::Raised(to) => {
+                self.link.raising = false;
+                self.raised(to, result, out);
             }
             Target::Keepalive => {}
         }
@@ -173,6 +180,18 @@ impl Primary {
                 raise: None,
             };
             self.send(Target::Told(told), Asked::Other, what, out);
+        }
+    }
+
+    /// Makes the peer write into its metadata that it alone has everything.
+    pub(super) fn raise(&mut self, to: u64, out: &mut Vec<Action>) {
+        if !core::mem::replace(&mut self.link.raising, true) {
+            let what = Outgoing::State {
+                consistency: Consistency::Consistent,
+                generation: self.metadata().generation,
+                raise: Some(to),
+            };
+            self.send(Target::Raised(to), Asked::Other, what, out);
         }
     }
 

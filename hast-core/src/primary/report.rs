@@ -7,6 +7,7 @@ use super::request::{Kind, Stage};
 use super::{Behind, CLIENT_REQUESTS, Millis, Op, Primary, Refusal, Why};
 use crate::errno::Errno;
 use crate::message::Statistics;
+use crate::watch;
 
 /// How the pair is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,13 +57,9 @@ pub enum Trouble {
 }
 
 /// The last thing that went wrong.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Failure {
-    /// When.
-    pub at: Millis,
-    /// What.
-    pub what: Trouble,
-}
+pub type Failure = watch::Failure<Trouble>;
+
+pub(super) type Watch = watch::Watch<State, Trouble>;
 
 /// Everything there is to tell.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -89,26 +86,6 @@ pub struct Report {
     pub failure: Option<Failure>,
 }
 
-/// What changes are noticed by.
-#[derive(Debug)]
-pub(super) struct Watch {
-    state: State,
-    since: Millis,
-    failure: Option<Failure>,
-    pub(super) counted: Statistics,
-}
-
-impl Watch {
-    pub(super) fn new(now: Millis) -> Self {
-        Self {
-            state: State::Waiting,
-            since: now,
-            failure: None,
-            counted: Statistics::default(),
-        }
-    }
-}
-
 impl Primary {
     /// How the pair is, and why.
     #[must_use]
@@ -116,14 +93,14 @@ impl Primary {
         let left = self.left_to_copy();
         Report {
             state: self.state(),
-            since: self.watch.since,
+            since: self.watch.since(),
             behind: self.standing.behind,
             peer_is_current: self.standing.peer_is_current,
             next_attempt: self.next_attempt(),
             progress: (left > 0).then(|| self.pace.progress(left)),
             dirty: self.dirty_bytes(),
             peer_dirty: self.link.peer_dirty,
-            failure: self.watch.failure,
+            failure: self.watch.failure(),
         }
     }
 
@@ -169,44 +146,19 @@ impl Primary {
 
     /// Notices what became of an event.
     pub(super) fn watch(&mut self) {
-        let state = self.state();
-        if state != self.watch.state {
-            self.watch.state = state;
-            self.watch.since = self.now;
-        }
+        self.watch.set(self.state(), self.now);
     }
 
     pub(super) fn note(&mut self, what: Trouble) {
-        let at = self.now;
-        self.watch.failure = Some(Failure { at, what });
-    }
-
-    pub(super) fn count_request(&mut self, op: Op) {
-        let counted = &mut self.watch.counted;
-        *match op {
-            Op::Read(_) => &mut counted.reads,
-            Op::Write(_) => &mut counted.writes,
-            Op::Delete(_) => &mut counted.deletes,
-            Op::Flush => &mut counted.flushes,
-        } += 1;
+        self.watch.note(what, self.now);
     }
 
     /// The local component failed. Base counts that for clients' requests,
     /// and for reads it never asked the component for (K69).
-    pub(super) fn count_local_error(&mut self, kind: Kind, op: Op, error: Errno) {
-        if op == Op::Flush && error.means_no_cache() {
-            return;
-        }
+    pub(super) fn local_failed(&mut self, kind: Kind, op: Op, error: Errno) {
         self.note(Trouble::Local(op, error));
-        if !matches!(kind, Kind::Client { .. }) {
-            return;
+        if matches!(kind, Kind::Client { .. }) {
+            self.watch.count_error(op);
         }
-        let counted = &mut self.watch.counted;
-        *match op {
-            Op::Read(_) => &mut counted.read_errors,
-            Op::Write(_) => &mut counted.write_errors,
-            Op::Delete(_) => &mut counted.delete_errors,
-            Op::Flush => &mut counted.flush_errors,
-        } += 1;
     }
 }

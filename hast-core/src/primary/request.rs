@@ -16,6 +16,7 @@ use crate::metastore::Revision;
 use crate::rangelock::LockId;
 use crate::slab::RequestId;
 use crate::units::ByteRange;
+use crate::watch::error;
 use alloc::vec::Vec;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -123,7 +124,7 @@ impl Primary {
         let id = self.slots.insert(slot).ok_or(Full)?;
         self.clients += 1;
         self.pace.request();
-        self.count_request(op);
+        self.watch.count_request(op);
         match (self.check(op), op) {
             (Err(error), _) => self.complete(id, Err(error), out),
             (Ok(()), Op::Read(range)) => self.read(id, range, out),
@@ -139,8 +140,8 @@ impl Primary {
         if let Some(slot) = self.slots.get_mut(id) {
             slot.local.done(result);
             let (kind, op) = (slot.kind, slot.op);
-            if let Err(error) = result {
-                self.count_local_error(kind, op, error);
+            if let Some(error) = error(op, result) {
+                self.local_failed(kind, op, error);
             }
             self.go_on(id, out);
         }
@@ -381,12 +382,12 @@ impl Primary {
     /// Whether everybody who must know which component misses something does.
     fn is_recorded(&self, revision: Revision) -> bool {
         let stored = self.stores.metadata.has(revision) || cfg!(hast_bug = "k10");
-        stored && self.may_be_stale()
+        (stored || self.standing.peer_knows) && self.may_be_stale()
     }
 
-    /// A store of the metadata ended, or direct reads were switched: requests
-    /// that waited for it are answered, with an error if it failed.
-    pub(super) fn recorded(&mut self, stored: bool, out: &mut Vec<Action>) {
+    /// Requests that waited until it is known which component misses
+    /// something are answered: those that can be, or all.
+    pub(super) fn answer_recorded(&mut self, give_up: bool, out: &mut Vec<Action>) {
         let mut waiting = core::mem::take(&mut self.marked);
         let recording = |slot: &Slot| matches!(slot.stage, Stage::Recording(_));
         let ids = self.slots.iter().filter(|(_, slot)| recording(slot));
@@ -399,7 +400,7 @@ impl Primary {
                 Stage::Recording(revision) if self.is_recorded(revision) => {
                     self.complete(id, Ok(()), out);
                 }
-                _ if !stored => self.complete(id, Err(Errno::EIO), out),
+                _ if give_up => self.complete(id, Err(Errno::EIO), out),
                 _ => {}
             }
         }

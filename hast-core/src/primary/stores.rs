@@ -111,7 +111,8 @@ impl Primary {
         if !stored {
             self.note(Trouble::Metadata);
         }
-        self.recorded(stored, out);
+        let give_up = !stored && !self.record_at_the_peer(out);
+        self.answer_recorded(give_up, out);
         self.join(out);
         self.say_hello(out);
         self.pump(out);

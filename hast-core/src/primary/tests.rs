@@ -11,7 +11,7 @@ const PROVIDER: Provider = Provider {
     sectorsize: 512,
 };
 
-const STATE: Extensions = Extensions::STATE;
+const OURS: Extensions = Extensions::STATE.or(Extensions::RAISE);
 
 /// A primary and what it asked for, carried out in the order it asked.
 struct Bench {
@@ -133,7 +133,7 @@ impl Bench {
             _ => None,
         };
         let session = self.take(connect).unwrap();
-        self.primary.accepted(session, STATE, &mut self.out);
+        self.primary.accepted(session, OURS, &mut self.out);
         self.store_metadata(true);
         let hello = |a: &Action| match *a {
             Action::Hello(_, hello) => Some(hello),
@@ -573,4 +573,46 @@ fn a_report_says_how_it_is_and_why_and_what_comes_next() {
     assert_eq!(bench.primary.report().state, State::Refused(refusal));
     bench.primary.stop(&mut bench.out);
     assert_eq!(bench.primary.report().state, State::Stopping);
+}
+
+/// A write that only the peer has, on a node whose disk stores nothing more.
+fn only_the_peer_has_it(extensions: Extensions) -> Bench {
+    let mut bench = Bench::new(Replication::Fullsync);
+    bench.connect();
+    bench.primary.link.extensions = extensions;
+    bench.write();
+    bench.store_map(true);
+    bench.local(Err(Errno::EIO));
+    bench.answer(None);
+    assert!(bench.direct_reads(true));
+    assert!(bench.store_metadata(false));
+    bench
+}
+
+/// A disk that fails writes cannot say that it is behind; the next start
+/// would serve it.
+#[test]
+fn a_component_that_cannot_say_that_it_is_behind_is_given_away_by_the_peer() {
+    let mut bench = only_the_peer_has_it(OURS);
+    assert_eq!(bench.completed(), None);
+    let raise = Outgoing::State {
+        consistency: Consistency::Consistent,
+        generation: bench.primary.metadata().generation,
+        raise: Some(bench.primary.metadata().counters.remote + 1),
+    };
+    assert_eq!(bench.answer(None), Some(raise));
+    assert_eq!(bench.completed(), Some(Ok(())));
+}
+
+#[test]
+fn a_write_that_nobody_can_record_fails() {
+    let mut bench = only_the_peer_has_it(Extensions::STATE);
+    assert_eq!(bench.completed(), Some(Err(Errno::EIO)));
+    let mut bench = only_the_peer_has_it(OURS);
+    assert!(bench.answer(Some(Errno::EIO)).is_some());
+    assert_eq!(bench.completed(), Some(Err(Errno::EIO)));
+    let mut bench = only_the_peer_has_it(OURS);
+    let session = bench.primary.link.session();
+    bench.primary.peer_down(session, &mut bench.out);
+    assert_eq!(bench.completed(), Some(Err(Errno::EIO)));
 }

@@ -57,7 +57,7 @@ impl Secondary {
         match action {
             Decided::Refuse => {
                 self.stage = Stage::Idle;
-                self.set_state(State::Refused(rule));
+                self.watch.set(State::Refused(rule), self.now);
                 let answer = Answer::Refused(self.node());
                 out.push(Action::Answer(self.session, rule, answer));
                 let split_brain = matches!(rule, Rule::SplitBrain | Rule::GenerationsDiffer);
@@ -152,7 +152,7 @@ impl Secondary {
             && self.metadata.is_durable()
         {
             self.stage = Stage::Connected;
-            self.set_state(State::Connected);
+            self.watch.set(State::Connected, self.now);
             self.split_brain = false;
             out.push(Action::Answer(self.session, rule, answer));
             out.push(Action::Notify(Notice::Connected));

@@ -216,7 +216,7 @@ impl Secondary {
             granted: Vec::new(),
             marked: Vec::new(),
             order: 0,
-            watch: Watch::new(start.now),
+            watch: Watch::new(State::Waiting, start.now),
             now: start.now,
             heard: start.now,
         }
@@ -231,7 +231,7 @@ impl Secondary {
 
     fn end_link(&mut self, why: Trouble, out: &mut Vec<Action>) {
         if core::mem::replace(&mut self.stage, Stage::Idle) == Stage::Connected {
-            self.set_state(State::Waiting);
+            self.watch.set(State::Waiting, self.now);
             self.note(why);
             out.push(Action::Notify(Notice::Disconnected));
         }

@@ -7,6 +7,7 @@ use crate::decision::Rule;
 use crate::errno::Errno;
 use crate::message::Statistics;
 use crate::metadata::Consistency;
+use crate::watch;
 
 /// How this node is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,13 +36,9 @@ pub enum Trouble {
 }
 
 /// The last thing that went wrong.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Failure {
-    /// When.
-    pub at: Millis,
-    /// What.
-    pub what: Trouble,
-}
+pub type Failure = watch::Failure<Trouble>;
+
+pub(super) type Watch = watch::Watch<State, Trouble>;
 
 /// Everything there is to tell.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,39 +59,19 @@ pub struct Report {
     pub failure: Option<Failure>,
 }
 
-/// What changes are noticed by.
-#[derive(Debug)]
-pub(super) struct Watch {
-    state: State,
-    since: Millis,
-    failure: Option<Failure>,
-    counted: Statistics,
-}
-
-impl Watch {
-    pub(super) fn new(now: Millis) -> Self {
-        Self {
-            state: State::Waiting,
-            since: now,
-            failure: None,
-            counted: Statistics::default(),
-        }
-    }
-}
-
 impl Secondary {
     /// How this node is, and why.
     #[must_use]
     pub fn report(&self) -> Report {
         let metadata = self.metadata();
         Report {
-            state: self.watch.state,
-            since: self.watch.since,
+            state: self.watch.state(),
+            since: self.watch.since(),
             consistency: metadata.consistency,
             discard: metadata.discard,
             dirty: self.dirty_bytes(),
             peer_dirty: self.primary.and_then(|hello| hello.dirty),
-            failure: self.watch.failure,
+            failure: self.watch.failure(),
         }
     }
 
@@ -115,39 +92,7 @@ impl Secondary {
         statistics
     }
 
-    pub(super) fn set_state(&mut self, state: State) {
-        if self.watch.state != state {
-            self.watch.state = state;
-            self.watch.since = self.now;
-        }
-    }
-
     pub(super) fn note(&mut self, what: Trouble) {
-        let at = self.now;
-        self.watch.failure = Some(Failure { at, what });
-    }
-
-    pub(super) fn count_request(&mut self, op: Op) {
-        let counted = &mut self.watch.counted;
-        *match op {
-            Op::Read(_) => &mut counted.reads,
-            Op::Write(_) => &mut counted.writes,
-            Op::Delete(_) => &mut counted.deletes,
-            Op::Flush => &mut counted.flushes,
-        } += 1;
-    }
-
-    pub(super) fn count_error(&mut self, op: Op, error: Errno) {
-        if op == Op::Flush && error.means_no_cache() {
-            return;
-        }
-        self.note(Trouble::Local(op, error));
-        let counted = &mut self.watch.counted;
-        *match op {
-            Op::Read(_) => &mut counted.read_errors,
-            Op::Write(_) => &mut counted.write_errors,
-            Op::Delete(_) => &mut counted.delete_errors,
-            Op::Flush => &mut counted.flush_errors,
-        } += 1;
+        self.watch.note(what, self.now);
     }
 }

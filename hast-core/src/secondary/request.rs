@@ -1,6 +1,6 @@
 //! A request of the primary to its reply.
 
-use super::{Action, Outcome, Secondary, Session};
+use super::{Action, Outcome, Secondary, Session, Trouble};
 use crate::errno::Errno;
 use crate::message::{Refusal, Request};
 use crate::metastore::Revision;
@@ -8,6 +8,7 @@ use crate::primary::Op;
 use crate::rangelock::LockId;
 use crate::slab::RequestId;
 use crate::units::Seq;
+use crate::watch::error;
 use alloc::vec::Vec;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -108,7 +109,7 @@ impl Secondary {
                 ..
             } => (seq, Op::Write(range), memsync),
         };
-        self.count_request(op);
+        self.watch.count_request(op);
         if !self.map.is_empty() && !core::mem::replace(&mut self.map_store, true) {
             self.map_is_stored = false;
             out.push(Action::ClearMap);
@@ -209,8 +210,9 @@ impl Secondary {
         let connected = session == self.session && self.stage == super::Stage::Connected;
         job.lock = None;
         job.stage = Stage::Sending;
-        if let Err(error) = result {
-            self.count_error(op, error);
+        if let Some(error) = error(op, result) {
+            self.watch.count_error(op);
+            self.note(Trouble::Local(op, error));
         }
         let outcome = match (result, op) {
             (Err(error), _) => Outcome::Failed(error),
