@@ -5,8 +5,10 @@
 //! |---|---|
 //! | [`config`] | hast.conf(5) and what is only ours, beside it |
 //! | [`ipc`] | what the daemon and its workers say to one another |
+//! | [`log`] | messages for people |
 //! | [`status`] | what a worker tells about itself |
 
 pub mod config;
 pub mod ipc;
+pub mod log;
 pub mod status;

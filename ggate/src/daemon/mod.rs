@@ -126,7 +126,7 @@ impl Readiness {
         std::env::set_current_dir("/")?;
         let null = File::options().read(true).write(true).open("/dev/null")?;
         io::stdout().flush()?;
-        log::switch(Sink::Syslog);
+        log::detached();
         dup2_stdin(&null)?;
         dup2_stdout(&null)?;
         dup2_stderr(&null)?;
