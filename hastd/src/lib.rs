@@ -7,8 +7,10 @@
 //! | [`ipc`] | what the daemon and its workers say to one another |
 //! | [`log`] | messages for people |
 //! | [`status`] | what a worker tells about itself |
+//! | [`worker`] | one process per active resource |
 
 pub mod config;
 pub mod ipc;
 pub mod log;
 pub mod status;
+pub mod worker;

@@ -2,7 +2,7 @@
 
 use super::Shell;
 use crate::ipc::FromWorker;
-use crate::worker::parent::{info, warning};
+use crate::log;
 use ggate::gate::GateId;
 use nix::errno::Errno;
 use std::sync::atomic::Ordering;
@@ -17,16 +17,16 @@ impl Shell {
         }
         // One that nobody has open can go first: there is nothing to drain.
         if if_closed && self.destroy(false) == Err(Errno::EBUSY) {
-            info!(self.parent, "Device hast/{} is open and stays.", self.provider);
+            log::info!("Device hast/{} is open and stays.", self.provider);
             self.stopping.store(false, Ordering::SeqCst);
             return self.parent.tell(&FromWorker::InUse);
         }
-        info!(self.parent, "Stopping: finishing what was begun.");
+        log::info!("Stopping: finishing what was begun.");
         self.drain();
         if !if_closed {
             if self.destroy(false) == Err(Errno::EBUSY) {
                 let name = &self.provider;
-                warning!(self.parent, "Device hast/{name} is open; destroying it by force.");
+                log::warning!("Device hast/{name} is open; destroying it by force.");
             }
             // What the run directory still says of it the daemon has removed.
             let _ = self.destroy(true);
@@ -42,8 +42,7 @@ impl Shell {
         while !state.has_stopped {
             if self.stopped.wait_until(&mut state, deadline).timed_out() {
                 drop(state);
-                return warning!(
-                    self.parent,
+                return log::warning!(
                     "Requests are still under way after {} s; stopping without them.",
                     patience.as_secs()
                 );

@@ -1,0 +1,4 @@
+//! Workers as processes, without a daemon: the tests are theirs.
+
+mod harness;
+mod pair;
