@@ -3,10 +3,12 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`component`] | the file or disk below a resource |
 //! | [`config`] | hast.conf(5) and what is only ours, beside it |
 //! | [`ipc`] | what the daemon and its workers say to one another |
 //! | [`status`] | what a worker tells about itself |
 
+pub mod component;
 pub mod config;
 pub mod ipc;
 pub mod status;
