@@ -302,14 +302,14 @@ mod tests {
             assert!(!channel.is_waiting());
             let mut receiver = Receiver::default();
             for (message, count) in messages() {
-                let received = loop {
-                    if let Some(received) = receiver.take::<ToWorker>().unwrap() {
-                        break received;
+                let got = loop {
+                    if let Some(got) = receiver.take::<ToWorker>().unwrap() {
+                        break got;
                     }
                     receiver.read_at_most(theirs.as_fd(), most).unwrap();
                 };
-                assert_eq!(received.message, message);
-                assert_eq!(received.descriptors.len(), count);
+                assert_eq!(got.message, message);
+                assert_eq!(got.descriptors.len(), count);
             }
         }
     }
