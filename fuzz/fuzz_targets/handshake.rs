@@ -31,6 +31,7 @@ fuzz_target!(|entries: &[u8]| {
                     },
                     generation: None,
                     consistency: Consistency::Consistent,
+                    discard: false,
                 };
                 let decision = decide(&primary, &secondary, OnImpossible::Stop);
                 assert!(!errmsg(decision.rule, &primary, &secondary).is_empty());

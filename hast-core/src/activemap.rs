@@ -213,6 +213,13 @@ impl ActiveMap {
         }
     }
 
+    /// Nothing is written any more, so no extent needs to be kept.
+    pub fn forget_kept(&mut self) {
+        while let Some(extent) = self.keepdirty.drop_oldest() {
+            self.settle(extent);
+        }
+    }
+
     /// Whether the map on disk should be written.
     #[must_use]
     pub const fn has_changed(&self) -> bool {

@@ -117,6 +117,17 @@ impl Bitmap {
         there
     }
 
+    /// Whether every extent is in the set.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.set == self.bits
+    }
+
+    /// Adds every extent.
+    pub fn fill(&mut self) {
+        *self = Self::from_map(self.bits, &[]);
+    }
+
     /// Empties the set.
     pub fn clear(&mut self) {
         self.words.fill(0);

@@ -14,6 +14,7 @@
 //! | `split-brain` | SL > PR, SR < PL | refuse |
 //! | `impossible-secondary-ahead` | else, SL > PR | stop and ask |
 //! | `impossible-counters` | else | stop and ask |
+//! | `discard` | the secondary's data was given up, and one of the above but `resuid-mismatch` refuses or copies from it | from the primary: what is dirty if the counters are possible, otherwise everything |
 //! | `inconsistent-source` | whichever of these names an inconsistent source | refuse |
 //!
 //! PL, PR, SL, SR are the local and remote counters of the primary and the
@@ -21,7 +22,8 @@
 //! generations nor consistency; without those the table is base's.
 //!
 //! **Invariant:** no rule lets data that exists on one side only be
-//! overwritten unless the other side's counters say it is newer.
+//! overwritten unless the other side's counters say it is newer, or an
+//! operator gave it up.
 
 use crate::message::SPLIT_BRAIN;
 use crate::metadata::Consistency;
@@ -57,6 +59,8 @@ pub struct Secondary {
     pub generation: Option<Generation>,
     /// Whether its component is of one state.
     pub consistency: Consistency,
+    /// An operator gave up what only it has.
+    pub discard: bool,
 }
 
 /// What to do where the counters cannot have come about: `on-impossible`.
@@ -84,6 +88,7 @@ pub enum Rule {
     SplitBrain,
     ImpossibleSecondaryAhead,
     ImpossibleCounters,
+    Discard,
     InconsistentSource,
 }
 
@@ -103,6 +108,7 @@ impl Rule {
             Self::SplitBrain => "split-brain",
             Self::ImpossibleSecondaryAhead => "impossible-secondary-ahead",
             Self::ImpossibleCounters => "impossible-counters",
+            Self::Discard => "discard",
             Self::InconsistentSource => "inconsistent-source",
         }
     }
@@ -149,6 +155,11 @@ pub struct Decision {
 #[must_use]
 pub fn decide(primary: &Primary, secondary: &Secondary, on_impossible: OnImpossible) -> Decision {
     let decision = by_counters(primary, secondary, on_impossible);
+    let decision = if secondary.discard {
+        discarding(decision)
+    } else {
+        decision
+    };
     let Action::Sync { source, .. } = decision.action else {
         return decision;
     };
@@ -191,6 +202,25 @@ fn by_counters(primary: &Primary, secondary: &Secondary, on_impossible: OnImposs
     }
 }
 
+/// What becomes of a decision once the secondary's data was given up.
+fn discarding(decision: Decision) -> Decision {
+    let from_secondary = matches!(
+        decision.action,
+        Action::Sync {
+            source: SyncSource::Secondary,
+            ..
+        }
+    );
+    let map = match decision.rule {
+        Rule::ResuidMismatch => return decision,
+        Rule::ImpossibleSecondaryAhead | Rule::ImpossibleCounters => MapSent::Full,
+        Rule::SplitBrain | Rule::GenerationsDiffer => MapSent::Own,
+        _ if from_secondary => MapSent::Own,
+        _ => return decision,
+    };
+    sync(Rule::Discard, SyncSource::Primary, map)
+}
+
 const fn sync(rule: Rule, source: SyncSource, map: MapSent) -> Decision {
     let adopt_resuid = matches!(rule, Rule::VirginPair | Rule::NewSecondary);
     Decision {
@@ -226,16 +256,14 @@ pub fn errmsg(rule: Rule, primary: &Primary, secondary: &Secondary) -> Cow<'stat
     match rule {
         Rule::SplitBrain | Rule::GenerationsDiffer => SPLIT_BRAIN.into(),
         Rule::ResuidMismatch => format!(
-            "Resource unique ID mismatch (primary={}, secondary={}).",
+            "{RESUID_MISMATCH} (primary={}, secondary={}).",
             primary.resuid,
             secondary.resuid.map_or(0, ResUid::get),
         )
         .into(),
-        Rule::InconsistentSource => {
-            "The copy to synchronise from is itself incomplete; an operator must choose.".into()
-        }
+        Rule::InconsistentSource => INCONSISTENT_SOURCE.into(),
         _ => format!(
-            "Impossible counters (primary={},{} secondary={},{}); an operator must choose.",
+            "{IMPOSSIBLE} (primary={},{} secondary={},{}); an operator must choose.",
             primary.counters.local,
             primary.counters.remote,
             secondary.counters.local,
@@ -244,6 +272,46 @@ pub fn errmsg(rule: Rule, primary: &Primary, secondary: &Secondary) -> Cow<'stat
         .into(),
     }
 }
+
+/// Why a peer refuses, as far as its text tells.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Refusal {
+    /// Both nodes have data that the other has not.
+    SplitBrain,
+    /// They belong to different resources, or one was created anew.
+    ResuidMismatch,
+    /// Their counters cannot have come about; an operator must choose.
+    Impossible,
+    /// Whose data is newer is itself incomplete; an operator must choose.
+    InconsistentSource,
+    /// It is primary itself: `wait` in the answer to step 1.
+    PeerIsPrimary,
+    /// Anything else; the text is for the log.
+    Other,
+}
+
+impl Refusal {
+    /// What the text of step 2 says: [`errmsg`] the other way round.
+    #[must_use]
+    pub fn from_errmsg(text: &[u8]) -> Self {
+        let known = [
+            (SPLIT_BRAIN, Self::SplitBrain),
+            (RESUID_MISMATCH, Self::ResuidMismatch),
+            (IMPOSSIBLE, Self::Impossible),
+            (INCONSISTENT_SOURCE, Self::InconsistentSource),
+        ];
+        let said = known
+            .into_iter()
+            .find(|(start, _)| text.starts_with(start.as_bytes()));
+        said.map_or(Self::Other, |(_, refusal)| refusal)
+    }
+}
+
+/// How base's text begins.
+const RESUID_MISMATCH: &str = "Resource unique ID mismatch";
+const IMPOSSIBLE: &str = "Impossible counters";
+const INCONSISTENT_SOURCE: &str =
+    "The copy to synchronise from is itself incomplete; an operator must choose.";
 
 #[cfg(test)]
 mod tests;

@@ -102,6 +102,33 @@ impl KeepDirty {
         touched
     }
 
+    /// Takes the extent that would be dropped next off the list.
+    pub fn drop_oldest(&mut self) -> Option<ExtentIndex> {
+        let slot = self.oldest;
+        if slot == NONE {
+            return None;
+        }
+        let last = u32::try_from(self.slots.len() - 1).expect("bounded by the limit");
+        self.unlink(slot);
+        let dropped = self.slot(slot).extent;
+        self.at[crate::index(dropped.0)] = NONE;
+        self.move_slot(last, slot);
+        self.slots.pop();
+        Some(dropped)
+    }
+
+    /// Moves a slot into the place of one that is not used any more.
+    fn move_slot(&mut self, from: u32, to: u32) {
+        if from == to {
+            return;
+        }
+        let moved = *self.slot(from);
+        *self.slot(to) = moved;
+        *self.newer_end(moved.older) = to;
+        *self.older_end(moved.newer) = to;
+        self.at[crate::index(moved.extent.0)] = to;
+    }
+
     fn slot(&mut self, slot: u32) -> &mut Slot {
         &mut self.slots[crate::index(slot.into())]
     }
@@ -162,11 +189,15 @@ mod tests {
         #[test]
         fn it_is_a_list_of_the_most_recent(
             limit in 1u32..6,
-            touches in prop::collection::vec(0u64..10, 0..200),
+            touches in prop::collection::vec(0u64..14, 0..200),
         ) {
             let mut list = KeepDirty::new(10, limit);
             let mut model: Vec<u64> = Vec::new();
             for extent in touches {
+                if extent >= 10 {
+                    prop_assert_eq!(list.drop_oldest(), model.pop().map(ExtentIndex));
+                    continue;
+                }
                 let expected = if let Some(at) = model.iter().position(|e| *e == extent) {
                     model.remove(at);
                     Touched::Kept

@@ -14,6 +14,7 @@
 //! | who waits for whom | [`rangelock`] |
 //! | who copies from whom | [`decision`] |
 //! | the state machines | [`primary`], [`secondary`] |
+//! | what they remember for people | [`watch`] |
 //!
 //! Integers are little-endian on the wire and on disk, whatever the machine.
 #![no_std]
@@ -46,6 +47,7 @@ pub mod role;
 pub mod secondary;
 pub mod slab;
 pub mod units;
+pub mod watch;
 
 /// A `u64` that indexes memory.
 pub(crate) fn index(n: u64) -> usize {

@@ -19,6 +19,7 @@
 //! | `prevrole` | string | role that wrote the block; nobody decides by it |
 //! | `hg_generation` | uint64 | [`Generation`]; ours |
 //! | `hg_consistent` | uint8 | [`Consistency`]; ours |
+//! | `hg_discard` | uint8 | 1: this data was given up; ours |
 //! | `hg_crc32` | uint32 | CRC-32 of all bytes before this entry; ours |
 //!
 //! Base ignores our entries and drops them when it writes the block; absent
@@ -50,6 +51,7 @@ pub const DEFAULT_KEEPDIRTY: u32 = 64;
 
 const GENERATION: &str = "hg_generation";
 const CONSISTENT: &str = "hg_consistent";
+const DISCARD: &str = "hg_discard";
 const CRC32: &str = "hg_crc32";
 
 /// Whether all parts of a component are of the same state.
@@ -112,6 +114,9 @@ pub struct Metadata {
     pub generation: Option<Generation>,
     /// Whether it is all of one state.
     pub consistency: Consistency,
+    /// An operator gave up what only this component has: at the next meeting
+    /// the peer's data wins.
+    pub discard: bool,
 }
 
 /// What `hastctl create` is asked for; `None` means the default.
@@ -159,6 +164,7 @@ impl Metadata {
             prevrole: Role::Init,
             generation: None,
             consistency: Consistency::Consistent,
+            discard: false,
         };
         metadata.validate(provider)?;
         // The name may be too long for the sector the entries must fit in,
@@ -167,6 +173,7 @@ impl Metadata {
             resuid: ResUid::new(u64::MAX),
             generation: Generation::new(u64::MAX),
             consistency: Consistency::Inconsistent,
+            discard: true,
             prevrole: Role::Secondary,
             ..metadata.clone()
         };
@@ -189,6 +196,7 @@ impl Metadata {
             prevrole,
             generation,
             consistent,
+            discard,
             crc32,
         ] = pick(
             block,
@@ -204,6 +212,7 @@ impl Metadata {
                 "prevrole",
                 GENERATION,
                 CONSISTENT,
+                DISCARD,
                 CRC32,
             ],
         )?;
@@ -232,6 +241,7 @@ impl Metadata {
             generation: generation.optional()?.and_then(Generation::new),
             consistency: Consistency::from_entry(consistent.optional()?)
                 .ok_or(MetadataError::Field(FieldError::WrongType(CONSISTENT)))?,
+            discard: discard.optional::<u8>()?.unwrap_or(0) != 0,
         })
     }
 
@@ -251,6 +261,7 @@ impl Metadata {
         w.put("prevrole", self.prevrole.name());
         w.put_some(GENERATION, self.generation.map(Generation::get));
         w.put(CONSISTENT, self.consistency.to_byte());
+        w.put_some(DISCARD, self.discard.then_some(1u8));
         let used = w.finish().map_err(|_| MetadataError::Name)?;
         let crc32 = crc32fast::hash(&sector[..used]);
         let mut w = Writer::new(sector, used);

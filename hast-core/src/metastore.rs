@@ -23,6 +23,9 @@ pub(crate) struct MetadataStore {
     storing: Option<Revision>,
     /// A store was asked for and has not begun.
     asked: bool,
+    /// The last store failed; the next waits for something new, or for time
+    /// to go by, lest a broken disk keeps a processor busy.
+    failed: bool,
 }
 
 impl MetadataStore {
@@ -33,6 +36,7 @@ impl MetadataStore {
             durable: Revision::FIRST,
             storing: None,
             asked: false,
+            failed: false,
         }
     }
 
@@ -43,6 +47,22 @@ impl MetadataStore {
     pub(crate) fn change(&mut self, change: impl FnOnce(&mut Metadata)) {
         change(&mut self.current);
         self.revision.0 += 1;
+        self.failed = false;
+    }
+
+    /// Whether the last store failed and none was begun since.
+    pub(crate) const fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// Whether nothing is being stored or about to be.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.storing.is_none() && !self.asked && (self.failed || self.is_durable())
+    }
+
+    /// Time has gone by: a store that failed may be tried again.
+    pub(crate) const fn retry(&mut self) {
+        self.failed = false;
     }
 
     /// The current state, to be waited for.
@@ -60,7 +80,8 @@ impl MetadataStore {
 
     /// Whether the shell must now be asked for a store.
     pub(crate) fn ask(&mut self) -> bool {
-        let ask = !self.is_durable() && self.storing.is_none() && !self.asked;
+        let idle = self.storing.is_none() && !self.asked && !self.failed;
+        let ask = idle && !self.is_durable();
         self.asked |= ask;
         ask
     }
@@ -76,6 +97,7 @@ impl MetadataStore {
     /// It ended. After a failure the disk has the old state or the new one.
     pub(crate) fn done(&mut self, stored: bool) {
         let revision = self.storing.take().expect("a store was begun");
+        self.failed = !stored && revision == self.revision;
         if stored {
             self.durable = revision;
         }

@@ -45,6 +45,8 @@ pub(crate) enum Todo {
     StoreMetadata,
     MetadataWritten,
     ClearMap,
+    FillMap,
+    DirectReads(bool),
     /// With the buffer, since the place it was in is free already.
     Complete(Vec<u8>, u64, Result<(), Errno>),
 }
@@ -164,7 +166,8 @@ impl Node {
                 }
                 A::StoreMap => self.todo.push(Todo::StoreMap),
                 A::StoreMetadata => self.todo.push(Todo::StoreMetadata),
-                A::Release(_) | A::Notify(_) => {}
+                A::DirectReads(on) => self.todo.push(Todo::DirectReads(on)),
+                A::Release(_) | A::Notify(_) | A::Stopped => {}
                 A::Send { .. } | A::Connect(_) | A::Hello(..) | A::Disconnect(..) => {
                     self.posts.push_back(Post::Primary(action));
                 }
@@ -183,7 +186,8 @@ impl Node {
                 }
                 A::StoreMetadata => self.todo.push(Todo::StoreMetadata),
                 A::ClearMap => self.todo.push(Todo::ClearMap),
-                A::Release(_) => {}
+                A::FillMap => self.todo.push(Todo::FillMap),
+                A::Release(_) | A::Discard(_) | A::Notify(_) => {}
                 A::Answer(..) | A::Reply(..) | A::Close(_) => {
                     self.posts.push_back(Post::Secondary(action));
                 }
@@ -256,7 +260,27 @@ impl Node {
                     self.disk.write(to_usize(BLOCK), &[0; MAP]);
                 }
                 if let Machine::Secondary(secondary) = &mut self.machine {
-                    secondary.map_cleared(!fail);
+                    let mut out = Vec::new();
+                    secondary.map_cleared(!fail, &mut out);
+                    self.queue_secondary(out);
+                }
+            }
+            Todo::FillMap => {
+                if happens {
+                    self.disk.write(to_usize(BLOCK), &[0xff; MAP]);
+                    self.disk.flush();
+                }
+                if let Machine::Secondary(secondary) = &mut self.machine {
+                    let mut out = Vec::new();
+                    secondary.map_filled(!fail, &mut out);
+                    self.queue_secondary(out);
+                }
+            }
+            Todo::DirectReads(on) => {
+                if let Machine::Primary(primary) = &mut self.machine {
+                    let mut out = Vec::new();
+                    primary.direct_reads_set(on, !fail, &mut out);
+                    self.queue_primary(out);
                 }
             }
             Todo::Complete(..) => unreachable!("the client is told by the world"),

@@ -10,7 +10,7 @@ use hast_core::message::{LONGEST, Map, Opening, Reply, Request, Step2Reply, Step
 use hast_core::nv::Text;
 use hast_core::payload::{Checksum, Compression, Header, Workspace, prepare};
 use hast_core::primary::{self, Follows, Op, Outgoing, Primary};
-use hast_core::secondary::{self, Answer, Outcome, Secondary, Taken};
+use hast_core::secondary::{self, Answer, Hello, Outcome, Secondary, Taken};
 use hast_core::slab::RequestId;
 use hast_core::units::{ByteRange, Token, Version};
 
@@ -87,6 +87,7 @@ fn send_primary(
                 counters: hello.counters,
                 generation: hello.generation,
                 consistency: hello.consistency,
+                dirty: Some(hello.dirty),
             };
             let mut long = [0; 512];
             let length = request.encode(Version::MAX, &mut long).expect("it fits");
@@ -116,12 +117,17 @@ fn request(node: &Node, seq: Option<hast_core::units::Seq>, what: Outgoing) -> (
     let number = || seq.expect("requests have numbers");
     match what {
         Outgoing::Keepalive => (Request::Keepalive { seq }, Vec::new()),
-        Outgoing::State(consistency, generation) => {
+        Outgoing::State {
+            consistency,
+            generation,
+            raise,
+        } => {
             let seq = number();
             let state = Request::State {
                 seq,
                 consistency,
                 generation,
+                raise,
             };
             (state, Vec::new())
         }
@@ -259,12 +265,16 @@ fn feed_secondary(
                     return Err("no step 2".into());
                 };
                 let session = secondary.hello(
-                    decision::Primary {
-                        virgin: hello.virgin,
-                        resuid: hello.resuid,
-                        counters: hello.counters,
-                        generation: hello.generation,
-                        consistency: hello.consistency,
+                    Hello {
+                        primary: decision::Primary {
+                            virgin: hello.virgin,
+                            resuid: hello.resuid,
+                            counters: hello.counters,
+                            generation: hello.generation,
+                            consistency: hello.consistency,
+                        },
+                        extensions: secondary::EXTENSIONS,
+                        dirty: hello.dirty,
                     },
                     out,
                 );
@@ -283,7 +293,7 @@ fn feed_secondary(
                         stream.decoder.expect_payload(payload.size);
                         *coming = Coming::Write(id, payload);
                     }
-                    Taken::Taken => {}
+                    Taken::Taken | Taken::Buffer(_) => {}
                     Taken::Refused(refusal) => return Err(format!("refused {refusal:?}")),
                     Taken::Stale => stream.decoder.expect_payload(request.payload_size()),
                 }

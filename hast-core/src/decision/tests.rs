@@ -25,6 +25,7 @@ fn secondary(local: u64, remote: u64) -> Secondary {
         counters: Counters { local, remote },
         generation: None,
         consistency: Consistent,
+        discard: false,
     }
 }
 
@@ -249,6 +250,56 @@ fn inconsistent_source() {
     assert_eq!(target.rule, Rule::SecondaryOutdated);
 }
 
+/// K61: base resolves a split-brain by copying everything.
+#[test]
+fn discard() {
+    let given_up = |secondary| Secondary {
+        discard: true,
+        ..secondary
+    };
+    let decision = stop(primary(1, 0), given_up(secondary(1, 0)));
+    assert_eq!(decision.rule.name(), "discard");
+    assert_eq!(decision.action, regular(SyncSource::Primary));
+    let ahead = stop(primary(0, 0), given_up(secondary(1, 0)));
+    assert_eq!(ahead, decision);
+    let generations = stop(
+        Primary {
+            generation: Generation::new(1),
+            ..primary(1, 2)
+        },
+        given_up(Secondary {
+            generation: Generation::new(2),
+            ..secondary(2, 1)
+        }),
+    );
+    assert_eq!(generations, decision);
+    let full = Action::Sync {
+        source: SyncSource::Primary,
+        map: MapSent::Full,
+        adopt_resuid: false,
+    };
+    for impossible in [secondary(1, 2), secondary(0, 2)] {
+        let decision = stop(primary(1, 0), given_up(impossible));
+        assert_eq!((decision.rule, decision.action), (Rule::Discard, full));
+    }
+    // It says nothing where nothing would be lost, and where the resource is
+    // another one.
+    let outdated = stop(primary(1, 0), given_up(secondary(0, 0)));
+    assert_eq!(outdated.rule, Rule::SecondaryOutdated);
+    let other = Secondary {
+        resuid: Some(uid(8)),
+        ..given_up(secondary(1, 0))
+    };
+    assert_eq!(stop(primary(1, 0), other).rule, Rule::ResuidMismatch);
+    // Neither side has everything.
+    let stale = Primary {
+        consistency: Inconsistent,
+        ..primary(1, 0)
+    };
+    let decision = stop(stale, given_up(secondary(1, 0)));
+    assert_eq!(decision.rule, Rule::InconsistentSource);
+}
+
 #[test]
 fn an_unknown_reason_has_no_empty_text() {
     let (p, s) = (primary(0, 0), secondary(0, 0));
@@ -257,6 +308,23 @@ fn an_unknown_reason_has_no_empty_text() {
             .to_string()
             .is_empty()
     );
+}
+
+#[test]
+fn a_refusal_is_known_by_its_text() {
+    let (p, s) = (primary(0, 0), secondary(0, 0));
+    for (rule, refusal) in [
+        (Rule::SplitBrain, Refusal::SplitBrain),
+        (Rule::GenerationsDiffer, Refusal::SplitBrain),
+        (Rule::ResuidMismatch, Refusal::ResuidMismatch),
+        (Rule::ImpossibleCounters, Refusal::Impossible),
+        (Rule::ImpossibleSecondaryAhead, Refusal::Impossible),
+        (Rule::InconsistentSource, Refusal::InconsistentSource),
+    ] {
+        let text = errmsg(rule, &p, &s);
+        assert_eq!(Refusal::from_errmsg(text.as_bytes()), refusal, "{text}");
+    }
+    assert_eq!(Refusal::from_errmsg(b"No."), Refusal::Other);
 }
 
 /// The matrix of spec/hast-disk.md section 6.3: rows SR against PL, columns
@@ -312,6 +380,7 @@ proptest! {
         consistent in prop::array::uniform2(any::<bool>()),
         generations in prop::array::uniform2(prop::option::of(1u64..3)),
         base in any::<bool>(),
+        discard in any::<bool>(),
     ) {
         let [pl, pr, sl, sr] = counters;
         let flags: Vec<_> = consistent.iter().map(|c| if *c { Consistent } else { Inconsistent }).collect();
@@ -325,6 +394,7 @@ proptest! {
             resuid: known.then(|| uid(7)),
             consistency: flags[1],
             generation: generations[1].and_then(Generation::new),
+            discard,
             ..secondary(sl, sr)
         };
         let policy = if base { OnImpossible::Base } else { OnImpossible::Stop };
@@ -336,7 +406,9 @@ proptest! {
             };
             prop_assert_eq!(flag, Consistent);
             prop_assert_eq!(adopt_resuid, !known);
-            prop_assert!(!(known && sl > pr && sr < pl));
+            prop_assert!(discard || !(known && sl > pr && sr < pl));
+            let copied_from = known && source == SyncSource::Secondary;
+            prop_assert!(!(discard && copied_from), "it was given up");
         } else {
             prop_assert!(!errmsg(decision.rule, &primary, &secondary).is_empty());
         }

@@ -23,6 +23,7 @@ const EXTENSIONS: &str = "hg_extensions";
 const LONGEST: &str = "hg_longest";
 pub(super) const GENERATION: &str = "hg_generation";
 pub(super) const CONSISTENT: &str = "hg_consistent";
+const DIRTY: &str = "hg_dirty";
 
 /// What two nodes of ours do differently once both have said so: the primary
 /// announces in step 1, the secondary answers with what both know.
@@ -40,8 +41,24 @@ impl Extensions {
     pub const UNCONFIRMED_MAP: Self = Self(1 << 1);
     /// The primary tells the secondary what to store about its data.
     pub const STATE: Self = Self(1 << 2);
+    /// With that it may raise the secondary's own counter: this component is
+    /// the one that has everything.
+    pub const RAISE: Self = Self(1 << 3);
     /// All that exist.
-    pub const ALL: Self = Self(Self::KEEPALIVE_REPLY.0 | Self::UNCONFIRMED_MAP.0 | Self::STATE.0);
+    pub const ALL: Self =
+        Self(Self::KEEPALIVE_REPLY.0 | Self::UNCONFIRMED_MAP.0 | Self::STATE.0 | Self::RAISE.0);
+
+    /// From [`Self::bits`]; unknown ones are kept and mean nothing.
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// The bits of `hg_extensions`.
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
 
     /// Those in both.
     #[must_use]
@@ -94,6 +111,7 @@ impl<'a> Opening<'a> {
             extensions,
             generation,
             consistent,
+            dirty,
         ] = pick(
             entries,
             [
@@ -107,6 +125,7 @@ impl<'a> Opening<'a> {
                 EXTENSIONS,
                 GENERATION,
                 CONSISTENT,
+                DIRTY,
             ],
         )?;
         let resource = resource.get()?;
@@ -128,6 +147,7 @@ impl<'a> Opening<'a> {
             },
             generation: read_generation(&generation)?,
             consistency: read_consistency(&consistent)?,
+            dirty: dirty.optional()?,
         }))
     }
 }
@@ -237,6 +257,8 @@ pub struct Step2Request<'a> {
     pub generation: Option<Generation>,
     /// Whether the primary's component is in one piece; base does not know.
     pub consistency: Consistency,
+    /// Bytes it may have changed since both were the same; absent from base.
+    pub dirty: Option<u64>,
 }
 
 impl Step2Request<'_> {
@@ -251,6 +273,7 @@ impl Step2Request<'_> {
             w.put("remotecnt", self.counters.remote);
             w.put_some(GENERATION, self.generation.map(Generation::get));
             write_consistency(self.consistency, w);
+            w.put_some(DIRTY, self.dirty);
         })
     }
 }
@@ -273,6 +296,8 @@ pub struct Node {
     /// Longest READ or WRITE it takes, in bytes; [`BASE_LONGEST`] unless it
     /// says more.
     pub longest: u32,
+    /// Bytes it may have changed since both were the same; absent from base.
+    pub dirty: Option<u64>,
 }
 
 /// The dirty map behind the answer to step 2.
@@ -305,7 +330,7 @@ pub enum Step2Reply<'a> {
     },
 }
 
-const REPLY: [&str; 15] = [
+const REPLY: [&str; 16] = [
     "datasize",
     "extentsize",
     "localcnt",
@@ -314,6 +339,7 @@ const REPLY: [&str; 15] = [
     GENERATION,
     CONSISTENT,
     LONGEST,
+    DIRTY,
     "errmsg",
     "syncsrc",
     "mapsize",
@@ -335,6 +361,7 @@ impl<'a> Step2Reply<'a> {
             generation,
             consistent,
             longest,
+            dirty,
             reason,
             source,
             mapsize,
@@ -358,6 +385,7 @@ impl<'a> Step2Reply<'a> {
                 generation: read_generation(&generation)?,
                 consistency: read_consistency(&consistent)?,
                 longest,
+                dirty: dirty.optional()?,
             })
         };
         if let Some(reason) = reason.optional()? {
@@ -407,6 +435,7 @@ fn write_node(node: &Node, w: &mut Writer<'_>) {
         LONGEST,
         (node.longest > BASE_LONGEST).then_some(node.longest),
     );
+    w.put_some(DIRTY, node.dirty);
 }
 
 fn read_map(size: u32, payload: payload::Header) -> Result<Option<Map>, MessageError> {

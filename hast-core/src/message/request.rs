@@ -8,7 +8,7 @@
 //! | 3 | DELETE | `seq`, `offset`, `length` | |
 //! | 4 | FLUSH | `seq`, `offset` and `length` 0 | |
 //! | 5 | KEEPALIVE | | |
-//! | 5 | state, ours | `seq`, `hg_consistent`, `hg_generation` | |
+//! | 5 | state, ours | `seq`, `hg_consistent`, `hg_generation`, `hg_localcnt` (optional) | |
 
 use super::handshake::{CONSISTENT, GENERATION, read_consistency, read_generation};
 use super::{LONGEST_DATA, MessageError, Reply};
@@ -25,6 +25,9 @@ const WRITE: u8 = 2;
 const DELETE: u8 = 3;
 const FLUSH: u8 = 4;
 const KEEPALIVE: u8 = 5;
+
+/// Entry of ours, `docs/extensions.md`.
+const RAISE: &str = "hg_localcnt";
 
 /// A request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,6 +78,10 @@ pub enum Request {
         consistency: Consistency,
         /// State of its data.
         generation: Option<Generation>,
+        /// What its own counter is raised to, if it is lower: it alone has
+        /// everything. Only with
+        /// [`Extensions::RAISE`](super::Extensions::RAISE).
+        raise: Option<u64>,
     },
 }
 
@@ -90,6 +97,7 @@ impl Request {
             memsync,
             consistent,
             generation,
+            raise,
             payload @ ..,
         ] = pick(
             entries,
@@ -101,6 +109,7 @@ impl Request {
                 "memsync",
                 CONSISTENT,
                 GENERATION,
+                RAISE,
                 payload::NAMES[0],
                 payload::NAMES[1],
                 payload::NAMES[2],
@@ -118,6 +127,7 @@ impl Request {
                         seq,
                         consistency: read_consistency(&consistent)?,
                         generation: read_generation(&generation)?,
+                        raise: raise.optional().map_err(MessageError::from)?,
                     },
                     _ => Self::Keepalive { seq },
                 });
@@ -178,11 +188,13 @@ impl Request {
                 seq,
                 consistency,
                 generation,
+                raise,
             } => {
                 w.put("cmd", KEEPALIVE);
                 w.put("seq", seq.get());
                 w.put(CONSISTENT, consistency.to_byte());
                 w.put_some(GENERATION, generation.map(Generation::get));
+                w.put_some(RAISE, *raise);
             }
         })
     }

@@ -52,6 +52,7 @@ fn a_block_without_our_entries_means_what_base_means() {
     let metadata = Metadata::decode(&block).unwrap();
     assert_eq!(metadata.generation, None);
     assert_eq!(metadata.consistency, Consistency::Consistent);
+    assert!(!metadata.discard);
 }
 
 #[test]
@@ -219,13 +220,14 @@ fn a_name_that_would_not_always_fit_is_refused_at_once() {
         Metadata::create(&name, DISK, CreateOptions::default())
     };
     let longest = (1..254).take_while(|n| create(*n).is_ok()).last().unwrap();
-    assert_eq!(longest, 167);
-    assert_eq!(create(168), Err(MetadataError::Name));
+    assert_eq!(longest, 135);
+    assert_eq!(create(136), Err(MetadataError::Name));
     let fullest = Metadata {
         resuid: ResUid::new(u64::MAX),
         generation: Generation::new(u64::MAX),
         prevrole: Role::Secondary,
         consistency: Consistency::Inconsistent,
+        discard: true,
         ..create(longest).unwrap()
     };
     let block = block(&fullest);
@@ -238,7 +240,7 @@ proptest! {
     fn what_is_written_is_read(
         resource in "[^\0]{1,40}", datasize: u64, extentsize: u32, keepdirty: u32,
         localoff: u64, resuid: u64, local: u64, remote: u64, role in 1u8..4,
-        generation: u64, consistent: bool,
+        generation: u64, consistent: bool, discard: bool,
     ) {
         let metadata = Metadata {
             resource, datasize, extentsize, keepdirty, localoff,
@@ -247,6 +249,7 @@ proptest! {
             prevrole: Role::from_byte(role).unwrap(),
             generation: Generation::new(generation),
             consistency: if consistent { Consistency::Consistent } else { Consistency::Inconsistent },
+            discard,
         };
         let block = block(&metadata);
         prop_assert_eq!(Metadata::decode(&block), Ok(metadata));

@@ -56,7 +56,14 @@ pub enum Outgoing {
     Keepalive,
     /// What the peer is to say about itself from now on:
     /// [`message::Request::State`](crate::message::Request::State).
-    State(Consistency, Option<Generation>),
+    State {
+        /// Whether its component is of one state.
+        consistency: Consistency,
+        /// Which one.
+        generation: Option<Generation>,
+        /// What its own counter is raised to.
+        raise: Option<u64>,
+    },
 }
 
 /// What the primary says of itself in step 2.
@@ -72,6 +79,8 @@ pub struct Hello {
     pub generation: Option<Generation>,
     /// Whether its component is of one state.
     pub consistency: Consistency,
+    /// Bytes it may have changed since both were the same.
+    pub dirty: u64,
 }
 
 /// Why a link is given up.
@@ -87,6 +96,10 @@ pub enum Why {
     Silent,
     /// The peer answered with something that cannot be an answer.
     Protocol,
+    /// Its address has changed.
+    Reconfigured,
+    /// This life as primary ends.
+    Stopping,
 }
 
 /// What happened, for hooks and for the log.
@@ -102,6 +115,9 @@ pub enum Notice {
     SyncDone,
     /// The peer went while something was to be copied.
     SyncInterrupted,
+    /// Both nodes have data that the other has not; told once, not at every
+    /// attempt to connect.
+    SplitBrain,
 }
 
 /// What the shell is to do. Actions may be carried out in any order, but for
@@ -137,8 +153,8 @@ pub enum Action {
         /// How it ended.
         result: Result<(), Errno>,
     },
-    /// The buffer of a client's request is no longer needed, and its place is
-    /// free.
+    /// The buffer of a request, a client's or one that copies, is no longer
+    /// needed, and its place is free.
     Release(RequestId),
     /// Write the sectors that
     /// [`Primary::begin_map_store`](super::Primary::begin_map_store) names,
@@ -158,6 +174,12 @@ pub enum Action {
     Hello(Session, Hello),
     /// Close both connections.
     Disconnect(Session, Why),
+    /// Let the kernel serve reads straight from the local component, or no
+    /// longer, then report
+    /// [`Primary::direct_reads_set`](super::Primary::direct_reads_set).
+    DirectReads(bool),
     /// Tell the world.
     Notify(Notice),
+    /// What [`Primary::stop`](super::Primary::stop) began is done.
+    Stopped,
 }

@@ -1,4 +1,4 @@
-//! The link to the peer: handshake, replies, loss.
+//! The link to the peer: handshake, keeping it, loss.
 //! Facts: spec/hast-wire.md sections 4, 6, 8 and 9; spec/hast-behaviour.md
 //! section 6.
 //!
@@ -13,33 +13,22 @@
 //! A link that is lost is lost at once: what the peer did not answer is what
 //! it may not have, and so is what it did not flush.
 
-use super::{Action, Behind, Hello, Millis, Notice, Op, Outgoing, Primary, Session, Why};
+use super::peer::{Target, Told};
+use super::request::Slot;
+use super::{Action, Behind, Hello, Millis, Notice, Outgoing, Primary, Session, Trouble, Why};
 use crate::bitmap::Bitmap;
+use crate::decision::Refusal;
 use crate::errno::Errno;
-use crate::message::{BASE_LONGEST, Extensions, Node, Reply};
+use crate::message::{BASE_LONGEST, Extensions, Node};
 use crate::metadata::Consistency;
 use crate::metastore::Revision;
-use crate::outstanding::{Answer, Asked};
-use crate::payload::Header;
+use crate::outstanding::Asked;
 use crate::role::SyncSource;
 use crate::slab::RequestId;
-use crate::units::{ByteRange, Generation, Seq};
 use alloc::vec::Vec;
 
 /// Milliseconds between attempts to connect, and between KEEPALIVEs.
 const INTERVAL: u64 = 10_000;
-
-/// What waits for a reply.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Target {
-    /// A request, or the piece of it with this range.
-    Request(RequestId, Option<ByteRange>),
-    Told(Told),
-    Keepalive,
-}
-
-/// What the peer's metadata say about its data.
-pub(super) type Told = (Consistency, Option<Generation>);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
@@ -55,18 +44,23 @@ pub(super) struct Link {
     session: Session,
     state: State,
     next_attempt: Millis,
-    extensions: Extensions,
+    pub(super) extensions: Extensions,
     /// The id of the resource was drawn in this handshake.
     virgin: bool,
     /// The peer, as it was at the last handshake.
     pub(super) peer: Option<Node>,
+    /// What it has changed alone, as far as it said.
+    pub(super) peer_dirty: Option<u64>,
+    /// Why it refused the last handshake that got so far.
+    pub(super) refused: Option<Refusal>,
     /// What it has confirmed since.
     pub(super) told: Option<Told>,
     pub(super) telling: bool,
-    sent: Millis,
-    heard: Millis,
+    pub(super) raising: bool,
+    pub(super) sent: Millis,
+    pub(super) heard: Millis,
     /// The READ whose data is arriving.
-    receiving: Option<RequestId>,
+    pub(super) receiving: Option<RequestId>,
 }
 
 impl Link {
@@ -78,8 +72,11 @@ impl Link {
             extensions: Extensions::NONE,
             virgin: false,
             peer: None,
+            peer_dirty: None,
+            refused: None,
             told: None,
             telling: false,
+            raising: false,
             sent: now,
             heard: now,
             receiving: None,
@@ -90,8 +87,13 @@ impl Link {
         matches!(self.state, State::Up)
     }
 
-    pub(super) const fn is_joining(&self) -> bool {
-        matches!(self.state, State::Joining { .. })
+    pub(super) const fn is_coming_up(&self) -> bool {
+        !matches!(self.state, State::Up | State::Down)
+    }
+
+    /// When the peer is looked for again.
+    pub(super) fn next_attempt(&self) -> Option<Millis> {
+        (self.state == State::Down).then_some(self.next_attempt)
     }
 
     pub(super) const fn session(&self) -> Session {
@@ -102,6 +104,10 @@ impl Link {
         self.extensions.contains(Extensions::STATE)
     }
 
+    pub(super) const fn takes_raise(&self) -> bool {
+        self.is_up() && self.extensions.contains(Extensions::RAISE)
+    }
+
     /// What the peer knows of our counter, at most.
     pub(super) fn peer_knows(&self) -> u64 {
         self.peer.map_or(0, |node| node.counters.remote)
@@ -110,30 +116,14 @@ impl Link {
     pub(super) fn longest(&self) -> u32 {
         self.peer.map_or(BASE_LONGEST, |node| node.longest)
     }
-}
 
-/// Pieces a request of this length is cut into for a base peer.
-pub(super) const fn most_pieces(length: u32) -> u32 {
-    length.div_ceil(BASE_LONGEST)
-}
-
-/// What follows the entries of a reply on the stream.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Follows {
-    /// The next message.
-    Nothing,
-    /// Data for the request's buffer. Once it is there, verified and
-    /// expanded, or was found wrong: [`Primary::data_received`].
-    Data {
-        /// The request.
-        id: RequestId,
-        /// Which of its data.
-        piece: ByteRange,
-        /// How it travels.
-        payload: Header,
-    },
-    /// So many bytes of no use.
-    Skip(u32),
+    /// Hangs up for good, with nothing left to be said.
+    pub(super) fn end(&mut self, out: &mut Vec<Action>) {
+        if self.state != State::Down {
+            self.state = State::Down;
+            out.push(Action::Disconnect(self.session, Why::Stopping));
+        }
+    }
 }
 
 impl Primary {
@@ -162,9 +152,12 @@ impl Primary {
             return;
         };
         self.link.state = State::Greeting(since, Some(hello));
+        let dirty = self.dirty_bytes();
+        let hello = Hello { dirty, ..hello };
         out.push(Action::Hello(self.link.session, hello));
     }
 
+    /// What is decided by.
     fn hello(&self) -> Option<Hello> {
         let metadata = self.metadata();
         Some(Hello {
@@ -173,6 +166,7 @@ impl Primary {
             counters: metadata.counters,
             generation: metadata.generation,
             consistency: metadata.consistency,
+            dirty: 0,
         })
     }
 
@@ -205,6 +199,7 @@ impl Primary {
             return self.disconnect(Why::Changed, out);
         }
         self.link.peer = Some(node);
+        self.link.peer_dirty = node.dirty;
         self.link.told = Some((node.consistency, node.generation));
         self.stand_towards(node, source);
         if let Some(map) = map {
@@ -248,8 +243,13 @@ impl Primary {
         let State::Joining { map, metadata } = self.link.state else {
             return;
         };
-        if self.stores.has_map(map) && self.stores.metadata.has(metadata) {
+        let stored = self.stores.has_map(map) && self.stores.metadata.has(metadata);
+        if stored && self.may_be_stale() {
             self.link.state = State::Up;
+            self.link.refused = None;
+            if self.standing.behind != Behind::Local {
+                self.direct.allow();
+            }
             self.link.heard = self.now;
             self.link.sent = self.now;
             out.push(Action::Notify(Notice::Connected));
@@ -257,9 +257,44 @@ impl Primary {
         }
     }
 
+    /// The peer refused step 1 or 2, and said why; `node` is what it said of
+    /// itself. It is asked again: an operator may act on either side.
+    pub fn refused(
+        &mut self,
+        session: Session,
+        refusal: Refusal,
+        node: Option<Node>,
+        out: &mut Vec<Action>,
+    ) {
+        if session != self.link.session || !self.link.is_coming_up() {
+            return;
+        }
+        let before = self.link.refused.replace(refusal);
+        self.link.peer_dirty = node.and_then(|node| node.dirty);
+        if refusal == Refusal::SplitBrain && before != Some(refusal) {
+            out.push(Action::Notify(Notice::SplitBrain));
+        }
+        self.note(Trouble::Refused(refusal));
+        self.lose_peer(out);
+        self.pump(out);
+    }
+
+    /// The peer's address has changed: it is looked for at once.
+    pub fn reconnect(&mut self, out: &mut Vec<Action>) {
+        if self.link.state != State::Down {
+            self.disconnect(Why::Reconfigured, out);
+        }
+        self.link.next_attempt = self.now;
+    }
+
     /// The link is gone, or could not be made.
     pub fn peer_down(&mut self, session: Session, out: &mut Vec<Action>) {
         if session == self.link.session && self.link.state != State::Down {
+            self.note(match self.link.state {
+                State::Down | State::Connecting(_) => Trouble::Connect,
+                State::Greeting(..) | State::Joining { .. } => Trouble::Handshake,
+                State::Up => Trouble::Lost,
+            });
             self.lose_peer(out);
             self.pump(out);
         }
@@ -267,6 +302,7 @@ impl Primary {
 
     pub(super) fn disconnect(&mut self, why: Why, out: &mut Vec<Action>) {
         out.push(Action::Disconnect(self.link.session, why));
+        self.note(Trouble::Disconnected(why));
         self.lose_peer(out);
         self.pump(out);
     }
@@ -275,6 +311,7 @@ impl Primary {
         let was = core::mem::replace(&mut self.link.state, State::Down);
         self.link.next_attempt = Millis(self.now.0 + INTERVAL);
         self.link.telling = false;
+        self.standing.peer_knows = false;
         if matches!(was, State::Up | State::Joining { .. }) {
             self.standing.recorded = false;
             if self.standing.behind == Behind::Local && self.map.wants_flush() {
@@ -295,8 +332,13 @@ impl Primary {
         let receiving = self.link.receiving.take();
         drained.extend(receiving.map(|id| Target::Request(id, None)));
         for target in drained.drain(..) {
-            if let Target::Request(id, _) = target {
-                self.remote_done(id, Err(Errno::ENOTCONN), out);
+            match target {
+                Target::Request(id, _) => self.remote_done(id, Err(Errno::ENOTCONN), out),
+                Target::Raised(to) => {
+                    self.link.raising = false;
+                    self.raised(to, Err(Errno::ENOTCONN), out);
+                }
+                Target::Told(_) | Target::Keepalive => {}
             }
         }
         self.drained = drained;
@@ -305,141 +347,17 @@ impl Primary {
     /// What the peer confirmed of writes that still run here is not in the map
     /// as something it has not flushed, and may be lost all the same.
     fn unconfirm(&mut self) {
-        let sent = |slot: &&mut super::request::Slot| slot.op.modifies() && slot.sent;
+        let sent = |slot: &&mut Slot| slot.op.modifies() && slot.sent;
         for slot in self.slots.values_mut().filter(sent) {
             slot.remote.error = slot.remote.error.or(Some(Errno::ENOTCONN));
         }
     }
 
-    /// The entries of a reply. Says what follows them.
-    pub fn reply(&mut self, session: Session, reply: &Reply, out: &mut Vec<Action>) -> Follows {
-        if session != self.link.session || !self.link.is_up() {
-            return Follows::Skip(reply.payload_size());
-        }
-        self.link.heard = self.now;
-        let follows = match self.outstanding.reply(reply) {
-            Err(error) if error.is_fatal() => {
-                self.disconnect(Why::Protocol, out);
-                Follows::Nothing
-            }
-            Err(_) => Follows::Skip(reply.payload_size()),
-            Ok(Answer::Data(Target::Request(id, Some(piece)), payload)) => {
-                self.link.receiving = Some(id);
-                Follows::Data { id, piece, payload }
-            }
-            Ok(Answer::Data(_, payload)) => Follows::Skip(payload.size),
-            Ok(Answer::Acknowledged(target)) => {
-                if let Target::Request(id, _) = target {
-                    self.acknowledged(id, out);
-                }
-                Follows::Nothing
-            }
-            Ok(Answer::Done(target)) => {
-                self.answered(target, Ok(()), out);
-                Follows::Nothing
-            }
-            Ok(Answer::Failed(target, error)) => {
-                self.answered(target, Err(error), out);
-                Follows::Nothing
-            }
-        };
-        self.pump(out);
-        follows
-    }
-
-    /// The data announced by [`Follows::Data`] is in the buffer. If it was
-    /// wrong, report [`Primary::peer_down`] instead.
-    pub fn data_received(&mut self, session: Session, out: &mut Vec<Action>) {
-        if session != self.link.session {
-            return;
-        }
-        if let Some(id) = self.link.receiving.take() {
-            self.link.heard = self.now;
-            self.remote_done(id, Ok(()), out);
-            self.pump(out);
-        }
-    }
-
-    fn answered(&mut self, target: Target, result: Result<(), Errno>, out: &mut Vec<Action>) {
-        match target {
-            Target::Request(id, _) => self.remote_done(id, result, out),
-            Target::Told(told) => {
-                self.link.telling = false;
-                match result {
-                    Ok(()) => self.link.told = Some(told),
-                    Err(_) => self.sync_failed(),
-                }
-            }
-            Target::Keepalive => {}
-        }
-    }
-
-    /// Hands a request to the peer, in pieces it can take.
-    pub(super) fn send_request(&mut self, id: RequestId, out: &mut Vec<Action>) {
-        let longest = u64::from(self.link.longest());
-        let memsync = self.replication == super::Replication::Memsync;
-        let Some(slot) = self.slots.get_mut(id) else {
-            return;
-        };
-        slot.stage = super::request::Stage::Running;
-        let op = slot.op;
-        let pieces = match (op, op.range()) {
-            (Op::Read(range) | Op::Write(range), _) => range.length().div_ceil(longest),
-            _ => 1,
-        };
-        let memsync = memsync && matches!(slot.kind, super::request::Kind::Client { .. });
-        slot.remote.left = u32::try_from(pieces).expect("requests are bounded");
-        slot.unacknowledged = slot.remote.left;
-        slot.sent = true;
-        for n in 0..pieces {
-            let piece = |range: ByteRange| {
-                let offset = range.offset() + n * longest;
-                ByteRange::new(offset, longest.min(range.end() - offset)).expect("not beyond it")
-            };
-            let (op, piece, asked) = match op {
-                Op::Read(range) => {
-                    let piece = piece(range);
-                    let length = piece.length();
-                    (Op::Read(piece), Some(piece), Asked::Read { length })
-                }
-                Op::Write(range) => {
-                    let piece = piece(range);
-                    (Op::Write(piece), Some(piece), Asked::Write { memsync })
-                }
-                other => (other, other.range(), Asked::Other),
-            };
-            let what = Outgoing::Request { id, op, memsync };
-            self.send(Target::Request(id, piece), asked, what, out);
-        }
-    }
-
-    /// Makes the peer write into its metadata what its data is.
-    pub(super) fn tell(&mut self, told: Told, out: &mut Vec<Action>) {
-        if !core::mem::replace(&mut self.link.telling, true) {
-            let what = Outgoing::State(told.0, told.1);
-            self.send(Target::Told(told), Asked::Other, what, out);
-        }
-    }
-
-    fn send(&mut self, target: Target, asked: Asked, what: Outgoing, out: &mut Vec<Action>) {
-        if self.outstanding.is_empty() {
-            self.link.heard = self.now;
-        }
-        let seq = self.outstanding.insert(target, asked);
-        let seq = seq.expect("there is a number for every piece of every request");
-        self.push(Some(seq), what, out);
-    }
-
-    fn push(&mut self, seq: Option<Seq>, what: Outgoing, out: &mut Vec<Action>) {
-        self.link.sent = self.now;
-        let session = self.link.session;
-        out.push(Action::Send { session, seq, what });
-    }
-
     pub(super) fn tick_link(&mut self, out: &mut Vec<Action>) {
         let since = |then: Millis| self.now.0.saturating_sub(then.0);
         match self.link.state {
-            State::Down if self.now >= self.link.next_attempt => {
+            State::Down if self.is_stopping() || self.now < self.link.next_attempt => {}
+            State::Down => {
                 self.link.session.0 += 1;
                 self.link.state = State::Connecting(self.now);
                 out.push(Action::Connect(self.link.session));

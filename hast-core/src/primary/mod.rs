@@ -8,10 +8,16 @@
 //! |---|---|
 //! | [`action`] | what the shell is asked to do |
 //! | `request` | a request from the provider to its answer |
+//! | `flush` | a FLUSH, a client's or our own |
 //! | `standing` | which component is behind, and where that is written down |
-//! | `link` | handshake, loss of the peer, its replies |
+//! | `link` | handshake, loss of the peer |
+//! | `peer` | requests to the peer, its replies |
 //! | `sync` | copying, and what makes a pair "in sync" |
 //! | `stores` | the map and the metadata on their way to the disk |
+//! | `direct` | reads that the kernel serves without asking |
+//! | `pace` | how fast is copied |
+//! | `report` | what people and programs are told |
+//! | `stop` | the end of this life as primary |
 //!
 //! **Invariants**, and the re-introduced bug or test that breaks without it:
 //!
@@ -31,27 +37,42 @@
 //! 6. Every request is answered once. Without a peer, nothing waits for one.
 
 pub mod action;
+mod direct;
+mod flush;
 mod link;
+mod pace;
+mod peer;
+mod report;
 mod request;
 mod standing;
+mod stop;
 mod stores;
 mod sync;
 
 pub use action::{Action, Hello, Notice, Op, Outgoing, Session, Why};
-pub use link::Follows;
+pub use pace::Progress;
+pub use peer::Follows;
+pub use report::{Failure, Report, State, Trouble};
 pub use request::Full;
 pub use standing::Behind;
 
 use crate::activemap::ActiveMap;
+pub use crate::decision::Refusal;
 use crate::extent::Extents;
 use crate::metadata::{Consistency, Metadata};
 use crate::outstanding::Outstanding;
 use crate::rangelock::{LockId, RangeLocks};
+use crate::role::Role;
 use crate::slab::{RequestId, Slab};
 use alloc::vec::Vec;
-use link::{Link, Target};
+use direct::Direct;
+use link::Link;
+use pace::Pace;
+use peer::Target;
+use report::Watch;
 use request::Slot;
 use standing::Standing;
+use stop::Stop;
 use stores::Stores;
 use sync::Sync;
 
@@ -128,7 +149,11 @@ pub struct Primary {
     outstanding: Outstanding<Target>,
     link: Link,
     standing: Standing,
+    direct: Direct,
     sync: Sync,
+    pace: Pace,
+    watch: Watch,
+    stop: Stop,
     /// Requests the peer did not answer when it went.
     drained: Vec<Target>,
     /// Requests of the moment, for the loops that change them.
@@ -143,12 +168,14 @@ impl Primary {
     /// A primary without a peer; the first [`Primary::tick`] looks for one.
     #[must_use]
     pub fn new(start: Start<'_>) -> Self {
-        let Start {
-            metadata, extents, ..
-        } = start;
+        let extents = start.extents;
+        let metadata = Metadata {
+            prevrole: Role::Primary,
+            ..start.metadata
+        };
         let keepdirty = metadata.keepdirty;
-        let pieces = link::most_pieces(LONGEST_REQUEST);
-        Self {
+        let pieces = peer::most_pieces(LONGEST_REQUEST);
+        let mut primary = Self {
             replication: start.replication,
             timeout: start.timeout,
             extents,
@@ -162,12 +189,29 @@ impl Primary {
             slots: Slab::new(REQUESTS),
             outstanding: Outstanding::new(REQUESTS * pieces),
             link: Link::new(start.now),
+            direct: Direct::default(),
             sync: Sync::default(),
+            pace: Pace::default(),
+            watch: Watch::new(State::Waiting, start.now),
+            stop: Stop::default(),
             drained: Vec::new(),
             marked: Vec::new(),
             clients: 0,
             answered_early: 0,
+        };
+        if primary.metadata().discard {
+            // Whoever serves its data does not give it up.
+            primary.stores.metadata.change(|m| m.discard = false);
         }
+        primary
+    }
+
+    /// The configuration has changed. Requests keep the mode they began with;
+    /// so does nothing else, whatever becomes of the link (K29).
+    pub fn reconfigure(&mut self, replication: Replication, timeout: u64, out: &mut Vec<Action>) {
+        self.replication = replication;
+        self.timeout = timeout;
+        self.pump(out);
     }
 
     /// Time goes by: to be called about once a second.
@@ -219,7 +263,10 @@ impl Primary {
     /// What every event ends with: what can go on goes on.
     fn pump(&mut self, out: &mut Vec<Action>) {
         self.pump_sync(out);
+        self.pump_direct(out);
         self.ask_for_stores(out);
+        self.pump_stop(out);
+        self.watch();
     }
 
     fn is_inconsistent(&self) -> bool {

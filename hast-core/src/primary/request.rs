@@ -16,6 +16,7 @@ use crate::metastore::Revision;
 use crate::rangelock::LockId;
 use crate::slab::RequestId;
 use crate::units::ByteRange;
+use crate::watch::error;
 use alloc::vec::Vec;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,6 +68,8 @@ impl Part {
 pub(super) struct Slot {
     pub(super) kind: Kind,
     pub(super) op: Op,
+    /// The mode it began with, whatever is configured meanwhile.
+    pub(super) replication: Replication,
     pub(super) range: Option<ByteRange>,
     pub(super) lock: Option<LockId>,
     pub(super) stage: Stage,
@@ -78,14 +81,15 @@ pub(super) struct Slot {
     /// The peer was asked.
     pub(super) sent: bool,
     /// A flush that decides which extents become clean.
-    covers_map: bool,
+    pub(super) covers_map: bool,
 }
 
 impl Slot {
-    pub(super) const fn new(kind: Kind, op: Op) -> Self {
+    pub(super) const fn new(kind: Kind, op: Op, replication: Replication) -> Self {
         Self {
             kind,
             op,
+            replication,
             range: op.range(),
             lock: None,
             stage: Stage::Locked,
@@ -116,9 +120,11 @@ impl Primary {
         if self.clients == CLIENT_REQUESTS {
             return Err(Full);
         }
-        let slot = Slot::new(Kind::Client { tag }, op);
+        let slot = Slot::new(Kind::Client { tag }, op, self.replication);
         let id = self.slots.insert(slot).ok_or(Full)?;
         self.clients += 1;
+        self.pace.request();
+        self.watch.count_request(op);
         match (self.check(op), op) {
             (Err(error), _) => self.complete(id, Err(error), out),
             (Ok(()), Op::Read(range)) => self.read(id, range, out),
@@ -133,6 +139,10 @@ impl Primary {
     pub fn local_done(&mut self, id: RequestId, result: Result<(), Errno>, out: &mut Vec<Action>) {
         if let Some(slot) = self.slots.get_mut(id) {
             slot.local.done(result);
+            let (kind, op) = (slot.kind, slot.op);
+            if let Some(error) = error(op, result) {
+                self.local_failed(kind, op, error);
+            }
             self.go_on(id, out);
         }
         self.pump(out);
@@ -346,7 +356,7 @@ impl Primary {
     fn may_answer_early(&self, slot: &Slot) -> bool {
         let local = slot.local.result() == Some(Ok(()));
         let bug = cfg!(hast_bug = "k3") && slot.local.left == 0;
-        let enough = match self.replication {
+        let enough = match slot.replication {
             Replication::Fullsync => false,
             Replication::Memsync => (local || bug) && slot.unacknowledged == 0,
             Replication::Async => local,
@@ -354,14 +364,14 @@ impl Primary {
         enough && !slot.answered && self.standing.behind != Behind::Local
     }
 
-    fn answer_after(
+    pub(super) fn answer_after(
         &mut self,
         id: RequestId,
         verdict: Result<Revision, Errno>,
         out: &mut Vec<Action>,
     ) {
         match verdict {
-            Ok(revision) if !self.stores.metadata.has(revision) && !cfg!(hast_bug = "k10") => {
+            Ok(revision) if !self.is_recorded(revision) => {
                 self.set_stage(id, Stage::Recording(revision));
             }
             Ok(_) => self.complete(id, Ok(()), out),
@@ -369,9 +379,15 @@ impl Primary {
         }
     }
 
-    /// A store of the metadata ended: requests that waited for it are
-    /// answered, with an error if it failed.
-    pub(super) fn recorded(&mut self, stored: bool, out: &mut Vec<Action>) {
+    /// Whether everybody who must know which component misses something does.
+    fn is_recorded(&self, revision: Revision) -> bool {
+        let stored = self.stores.metadata.has(revision) || cfg!(hast_bug = "k10");
+        (stored || self.standing.peer_knows) && self.may_be_stale()
+    }
+
+    /// Requests that waited until it is known which component misses
+    /// something are answered: those that can be, or all.
+    pub(super) fn answer_recorded(&mut self, give_up: bool, out: &mut Vec<Action>) {
         let mut waiting = core::mem::take(&mut self.marked);
         let recording = |slot: &Slot| matches!(slot.stage, Stage::Recording(_));
         let ids = self.slots.iter().filter(|(_, slot)| recording(slot));
@@ -381,92 +397,14 @@ impl Primary {
                 continue;
             };
             match slot.stage {
-                Stage::Recording(revision) if self.stores.metadata.has(revision) => {
+                Stage::Recording(revision) if self.is_recorded(revision) => {
                     self.complete(id, Ok(()), out);
                 }
-                _ if !stored => self.complete(id, Err(Errno::EIO), out),
+                _ if give_up => self.complete(id, Err(Errno::EIO), out),
                 _ => {}
             }
         }
         self.marked = waiting;
-    }
-
-    /// A FLUSH covers what was answered before it, so that must have reached
-    /// both components before it is handed to them.
-    fn flush(&mut self, id: RequestId, out: &mut Vec<Action>) {
-        if core::mem::take(&mut self.standing.flush_must_fail) {
-            return self.complete(id, Err(Errno::EIO), out);
-        }
-        if self.answered_early > 0 {
-            return self.set_stage(id, Stage::Waiting);
-        }
-        let covers_map = self.map.flush_started();
-        if let Some(slot) = self.slots.get_mut(id) {
-            slot.covers_map = covers_map;
-        }
-        self.issue(id, out);
-    }
-
-    fn release_flushes(&mut self, out: &mut Vec<Action>) {
-        if self.answered_early > 0 {
-            return;
-        }
-        let mut waiting = core::mem::take(&mut self.marked);
-        waiting.extend(self.requests_at(Stage::Waiting));
-        for id in waiting.drain(..) {
-            self.flush(id, out);
-        }
-        self.marked = waiting;
-    }
-
-    /// A flush of our own. False if there are too many already.
-    pub(super) fn flush_both(&mut self, ends_sync: bool, out: &mut Vec<Action>) -> bool {
-        let slot = Slot::new(Kind::Flush { ends_sync }, Op::Flush);
-        let Some(id) = self.slots.insert(slot) else {
-            return false;
-        };
-        let covers_map = self.map.flush_started();
-        if let Some(slot) = self.slots.get_mut(id) {
-            slot.covers_map = covers_map;
-        }
-        self.issue(id, out);
-        true
-    }
-
-    /// Lets extents become clean although no client flushes.
-    pub(super) fn flush_for_the_map(&mut self, out: &mut Vec<Action>) {
-        let own = |kind: Kind| matches!(kind, Kind::Flush { .. });
-        if !self.slots.iter().any(|(_, slot)| own(slot.kind)) {
-            self.flush_both(false, out);
-        }
-    }
-
-    fn flush_goes_on(&mut self, id: RequestId, slot: &Slot, out: &mut Vec<Action>) {
-        let (Some(local), Some(remote)) = (slot.local.result(), slot.remote.result()) else {
-            return;
-        };
-        let (local, remote) = (confirmation(local), confirmation(remote));
-        let both = local.is_ok() && remote.is_ok();
-        if slot.covers_map {
-            self.map.flush_finished(both);
-        }
-        if remote.is_err() {
-            self.map.peer_lost();
-            self.differs();
-        }
-        if let Kind::Flush { ends_sync } = slot.kind {
-            self.release(id, out);
-            if ends_sync {
-                self.sync_flushed(both);
-            }
-            return;
-        }
-        let verdict = match (local, remote) {
-            (Ok(()), Ok(())) => Ok(Revision::FIRST),
-            (Ok(()), Err(_)) => self.peer_misses(),
-            (Err(error), _) => Err(error),
-        };
-        self.answer_after(id, verdict, out);
     }
 
     pub(super) fn complete(
@@ -488,10 +426,12 @@ impl Primary {
     }
 
     pub(super) fn release(&mut self, id: RequestId, out: &mut Vec<Action>) {
-        if let Some(slot) = self.slots.remove(id)
-            && let Kind::Client { .. } = slot.kind
-        {
-            self.clients -= 1;
+        let Some(slot) = self.slots.remove(id) else {
+            return;
+        };
+        let of_client = matches!(slot.kind, Kind::Client { .. });
+        self.clients -= u32::from(of_client);
+        if of_client || slot.range.is_some() {
             out.push(Action::Release(id));
         }
     }
@@ -501,17 +441,9 @@ impl Primary {
         at.filter_map(move |(id, slot)| (slot.stage == stage).then_some(id))
     }
 
-    fn set_stage(&mut self, id: RequestId, stage: Stage) {
+    pub(super) fn set_stage(&mut self, id: RequestId, stage: Stage) {
         if let Some(slot) = self.slots.get_mut(id) {
             slot.stage = stage;
         }
-    }
-}
-
-/// A component without a volatile cache has confirmed every flush.
-fn confirmation(result: Result<(), Errno>) -> Result<(), Errno> {
-    match result {
-        Err(error) if error.means_no_cache() => Ok(()),
-        other => other,
     }
 }

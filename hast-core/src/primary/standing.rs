@@ -5,12 +5,14 @@
 //! |---|---|---|
 //! | the peer | own counters and generation | whoever compares them with the peer's |
 //! | the local component | own consistency flag | this node when it starts, the peer in the handshake |
+//! | the same, if that cannot be stored | the peer's counters | whoever compares them with ours |
 
-use super::Primary;
+use super::{Action, Primary};
 use crate::errno::Errno;
 use crate::metadata::Consistency;
 use crate::metastore::Revision;
 use crate::units::{Counters, Generation, ResUid};
+use alloc::vec::Vec;
 
 /// Which component lacks something the other has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,6 +41,9 @@ pub(super) struct Standing {
     /// The peer had answered writes and not flushed them when it went, while
     /// only its component counted: the next FLUSH must not succeed.
     pub(super) flush_must_fail: bool,
+    /// The peer has stored that the local component is behind, which its own
+    /// metadata may not say.
+    pub(super) peer_knows: bool,
     entropy: u64,
 }
 
@@ -55,6 +60,7 @@ impl Standing {
             peer_is_current: false,
             knows_what_differs: consistent,
             flush_must_fail: false,
+            peer_knows: false,
             entropy,
         }
     }
@@ -127,6 +133,30 @@ impl Primary {
         Ok(self.stores.metadata.revision())
     }
 
+    /// The own disk cannot say that it is behind: the peer's can, by a counter
+    /// above all this node knows of it. Whether the peer was asked.
+    pub(super) fn record_at_the_peer(&mut self, out: &mut Vec<Action>) -> bool {
+        let Some(peer) = self.link.peer.filter(|_| self.link.takes_raise()) else {
+            return false;
+        };
+        if self.standing.behind != Behind::Local || self.standing.peer_knows {
+            return false;
+        }
+        let known = self.metadata().counters.remote;
+        let raise = peer.counters.local.max(known).saturating_add(1);
+        self.raise(raise, out);
+        true
+    }
+
+    /// The peer has, or has not, stored that the local component is behind.
+    pub(super) fn raised(&mut self, to: u64, result: Result<(), Errno>, out: &mut Vec<Action>) {
+        if let (Ok(()), Some(peer)) = (result, &mut self.link.peer) {
+            peer.counters.local = to;
+            self.standing.peer_knows = true;
+        }
+        self.answer_recorded(result.is_err(), out);
+    }
+
     /// Something is to be copied although nobody was promised anything: the
     /// local component decides unless it is itself behind.
     pub(super) fn differs(&mut self) {
@@ -139,6 +169,7 @@ impl Primary {
     /// become equal, crosswise.
     pub(super) fn record_equality(&mut self, peer: Counters) {
         self.standing.recorded = false;
+        self.standing.peer_knows = false;
         let metadata = self.stores.metadata.get();
         let equal = Counters {
             local: peer.remote,

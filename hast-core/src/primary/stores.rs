@@ -2,7 +2,7 @@
 //! time, and whatever changes meanwhile joins the next.
 
 use super::request::Stage;
-use super::{Action, Primary};
+use super::{Action, Primary, Trouble};
 use crate::dirtymap::Sectors;
 use crate::errno::Errno;
 use crate::metadata::{BLOCK_LENGTH, Metadata, MetadataError};
@@ -15,6 +15,8 @@ pub(super) struct Stores {
     /// The map is to be stored as soon as it can be.
     map_wanted: bool,
     map_asked: bool,
+    /// The last store of the map failed; it is tried again as time goes by.
+    map_failed: bool,
     /// Stores of the map that began.
     map_begun: u64,
     /// The last of them that was confirmed.
@@ -27,6 +29,7 @@ impl Stores {
             metadata: MetadataStore::new(metadata),
             map_wanted: false,
             map_asked: false,
+            map_failed: false,
             map_begun: 0,
             map_confirmed: 0,
         }
@@ -36,6 +39,10 @@ impl Stores {
     pub(super) const fn want_map(&mut self) -> u64 {
         self.map_wanted = true;
         self.map_begun + 1
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        !self.map_wanted && !self.map_asked && self.metadata.is_idle()
     }
 
     pub(super) const fn has_map(&self, store: u64) -> bool {
@@ -54,14 +61,19 @@ impl Primary {
         self.stores.map_asked = false;
         self.stores.map_wanted = false;
         self.stores.map_begun += 1;
+        self.watch.counted.activemap_updates += 1;
         self.map.begin_store(write);
     }
 
     /// It is on stable storage, or failed.
     pub fn map_stored(&mut self, stored: bool, out: &mut Vec<Action>) {
         self.map.store_done(stored);
+        self.stores.map_failed = !stored;
         if stored {
             self.stores.map_confirmed = self.stores.map_begun;
+        } else {
+            self.watch.counted.write_errors += 1;
+            self.note(Trouble::Map);
         }
         let mut waiting = core::mem::take(&mut self.marked);
         waiting.extend(self.requests_at(Stage::Dirtying));
@@ -77,12 +89,7 @@ impl Primary {
             }
         }
         self.marked = waiting;
-        if self.link.is_joining() {
-            if !stored {
-                self.stores.want_map();
-            }
-            self.join(out);
-        }
+        self.join(out);
         self.pump(out);
     }
 
@@ -101,20 +108,27 @@ impl Primary {
     /// It is on stable storage, or failed.
     pub fn metadata_stored(&mut self, stored: bool, out: &mut Vec<Action>) {
         self.stores.metadata.done(stored);
-        self.recorded(stored, out);
+        if !stored {
+            self.note(Trouble::Metadata);
+        }
+        let give_up = !stored && !self.record_at_the_peer(out);
+        self.answer_recorded(give_up, out);
         self.join(out);
         self.say_hello(out);
         self.pump(out);
     }
 
-    /// Bits that went away are stored when there is time.
+    /// Bits that went away are stored when there is time, and so is what could
+    /// not be stored.
     pub(super) fn tick_map(&mut self, out: &mut Vec<Action>) {
-        if self.map.has_changed() {
+        if self.map.has_changed() || core::mem::take(&mut self.stores.map_failed) {
             self.stores.want_map();
         }
         if self.map.wants_flush() && self.link.is_up() {
             self.flush_for_the_map(out);
         }
+        self.stores.metadata.retry();
+        self.direct.retry();
     }
 
     pub(super) fn ask_for_stores(&mut self, out: &mut Vec<Action>) {

@@ -8,9 +8,9 @@
 //! 4. The peer's metadata say that it is of one state, then our counters say
 //!    that both have the same. Whatever happens in between starts this over.
 
-use super::link::Told;
+use super::peer::Told;
 use super::request::{Kind, Part, Slot, Stage};
-use super::{Action, Behind, Millis, Notice, Op, Primary, SYNC_WINDOW, Session};
+use super::{Action, Behind, Millis, Notice, Op, Primary, Session};
 use crate::metadata::Consistency;
 use crate::metastore::Revision;
 use crate::slab::RequestId;
@@ -37,6 +37,8 @@ struct Extent {
     next: u64,
     /// Requests that copy it.
     running: u32,
+    /// Bytes of it that were copied.
+    copied: u64,
     failed: bool,
 }
 
@@ -61,11 +63,18 @@ pub(super) struct Sync {
     announced: bool,
 }
 
+impl Sync {
+    pub(super) const fn retry_at(&self) -> Option<Millis> {
+        self.retry_at
+    }
+}
+
 impl Primary {
     pub(super) fn sync_begins(&mut self, out: &mut Vec<Action>) {
         self.sync.end = End::Open;
         self.sync.retry_at = None;
         self.sync.cursor = ExtentIndex(0);
+        self.pace.begin(self.now);
         self.sync.announced = self.map.sync_left() > 0;
         if self.sync.announced {
             out.push(Action::Notify(Notice::SyncStarted));
@@ -93,9 +102,22 @@ impl Primary {
     }
 
     pub(super) fn tick_sync(&mut self) {
+        self.pace.tick(self.now);
         if self.sync.retry_at.is_some_and(|at| self.now >= at) {
             self.sync.retry_at = None;
         }
+    }
+
+    /// Whether everything is copied and that is being written down.
+    pub(super) fn sync_is_ending(&self) -> bool {
+        self.map.sync_left() == 0 && self.sync.retry_at.is_none()
+    }
+
+    /// Bytes that are still to be copied.
+    pub(super) fn left_to_copy(&self) -> u64 {
+        let left = self.map.sync_left() * u64::from(self.extents.extentsize());
+        let copied = self.sync.extents.iter().map(|extent| extent.copied);
+        left.saturating_sub(copied.sum())
     }
 
     /// Does what can be done next.
@@ -106,7 +128,7 @@ impl Primary {
         }
         if self.map.sync_left() > 0 {
             self.sync.end = End::Open;
-            if self.target_says(Consistency::Inconsistent, out) {
+            if !self.is_stopping() && self.target_says(Consistency::Inconsistent, out) {
                 self.standing.peer_is_current &= self.standing.behind == Behind::Local;
                 self.copy_more(out);
             }
@@ -146,6 +168,7 @@ impl Primary {
             self.sync.end = End::Open;
             self.standing.behind = Behind::Neither;
             self.standing.peer_is_current = true;
+            self.direct.allow();
             if core::mem::take(&mut self.sync.announced) {
                 out.push(Action::Notify(Notice::SyncDone));
             }
@@ -153,7 +176,8 @@ impl Primary {
     }
 
     fn copy_more(&mut self, out: &mut Vec<Action>) {
-        while self.sync.requests < SYNC_WINDOW {
+        let window = self.pace.window(self.clients);
+        while self.sync.requests < window {
             let Some((extent, range)) = self.next_to_copy() else {
                 return;
             };
@@ -163,7 +187,7 @@ impl Primary {
                 to: self.standing.behind,
                 reading: true,
             };
-            let slot = Slot::new(Kind::Copy(copying), Op::Read(range));
+            let slot = Slot::new(Kind::Copy(copying), Op::Read(range), self.replication);
             let Some(id) = self.slots.insert(slot) else {
                 return;
             };
@@ -192,6 +216,7 @@ impl Primary {
                 index,
                 next: self.extents.range(index).offset(),
                 running: 0,
+                copied: 0,
                 failed: false,
             });
             sync.extents.len() - 1
@@ -252,7 +277,8 @@ impl Primary {
     }
 
     fn copy_ends(&mut self, id: RequestId, copying: Copying, copied: bool, out: &mut Vec<Action>) {
-        let lock = self.slots.get_mut(id).and_then(|slot| slot.lock);
+        let slot = self.slots.get_mut(id);
+        let (lock, range) = slot.map_or((None, None), |slot| (slot.lock, slot.range));
         self.release(id, out);
         self.sync.requests -= 1;
         let copied = copied && self.still_makes_sense(copying);
@@ -264,6 +290,10 @@ impl Primary {
         if let Some(at) = extents.iter().position(|e| e.index == copying.extent) {
             let extent = &mut extents[at];
             extent.running -= 1;
+            if let Some(range) = range.filter(|_| copied) {
+                extent.copied += range.length();
+                self.pace.copied(range.length());
+            }
             extent.failed |= !copied && !cfg!(hast_bug = "k5");
             if extent.failed {
                 extent.next = end;

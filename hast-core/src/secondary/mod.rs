@@ -14,25 +14,34 @@
 //! 4. What the handshake and [`Request::State`](crate::message::Request::State) say was stored is on stable
 //!    storage when it is said.
 //! 5. The map of an earlier life as primary is cleared only when a request
-//!    has come: by then the primary has stored what it was sent.
+//!    has come: by then the primary has stored what it was sent. A map of ones
+//!    that is promised is the own one first, so that a lost answer does not
+//!    turn a full copy into a partial one.
+//! 6. What was given up ([`Secondary::discard`]) is never served or copied from
+//!    again, whatever interrupts the copying that makes up for it.
 
+mod handshake;
+mod report;
 mod request;
 
+pub use handshake::{Discard, Hello};
+pub use report::{Failure, Report, State, Trouble};
 pub use request::Taken;
 
 use crate::bitmap::Bitmap;
-use crate::decision::{self, Decision, MapSent, OnImpossible, Rule};
+use crate::decision::{MapSent, OnImpossible, Rule};
 use crate::errno::Errno;
 use crate::extent::Extents;
 use crate::message::{Extensions, LONGEST_DATA, Limits, Node};
 use crate::metadata::{BLOCK_LENGTH, Metadata, MetadataError};
-use crate::metastore::MetadataStore;
-use crate::primary::{Millis, Op};
+use crate::metastore::{MetadataStore, Revision};
+use crate::primary::{Millis, Notice, Op};
 use crate::rangelock::{LockId, RangeLocks};
-use crate::role::SyncSource;
+use crate::role::{Role, SyncSource};
 use crate::slab::{RequestId, Slab};
 use crate::units::{ByteRange, Seq};
 use alloc::vec::Vec;
+use report::Watch;
 use request::Job;
 
 /// Requests at a time, and one more than the greatest [`RequestId::index`].
@@ -40,7 +49,9 @@ use request::Job;
 pub const REQUESTS: u32 = 512;
 
 /// Extensions a secondary of ours agrees to.
-pub const EXTENSIONS: Extensions = Extensions::KEEPALIVE_REPLY.or(Extensions::STATE);
+pub const EXTENSIONS: Extensions = Extensions::KEEPALIVE_REPLY
+    .or(Extensions::STATE)
+    .or(Extensions::RAISE);
 
 /// Milliseconds after which a silent primary is given up: twice its
 /// KEEPALIVE interval. spec/hast-wire.md section 9.
@@ -116,6 +127,13 @@ pub enum Action {
     Release(RequestId),
     /// Write zeros over the map, then report [`Secondary::map_cleared`].
     ClearMap,
+    /// Write the map of ones, [`MapSent::Full`], over the map, flush, then
+    /// report [`Secondary::map_filled`].
+    FillMap,
+    /// What became of [`Secondary::discard`].
+    Discard(Discard),
+    /// Tell the world.
+    Notify(Notice),
     /// Write the block that [`Secondary::begin_metadata_store`] fills, flush,
     /// then report [`Secondary::metadata_stored`].
     StoreMetadata,
@@ -124,11 +142,14 @@ pub enum Action {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
+enum Stage {
     Idle,
     /// A primary waits for the answer, until nothing of the last one runs.
-    Greeting(decision::Primary),
-    /// The id is being stored.
+    Greeting,
+    /// The map of ones is being stored, before anything says that it was
+    /// promised.
+    Filling,
+    /// What the answer says is being stored.
     Adopting(Rule, Answer),
     Connected,
 }
@@ -141,15 +162,25 @@ pub struct Secondary {
     limits: Limits,
     on_impossible: OnImpossible,
     map: Bitmap,
-    clearing: bool,
+    /// The map is being overwritten.
+    map_store: bool,
+    /// What is on the disk is `map`.
+    map_is_stored: bool,
     session: Session,
-    state: State,
+    stage: Stage,
+    /// What the last primary said.
+    primary: Option<Hello>,
+    /// The last handshake found a split-brain.
+    split_brain: bool,
+    /// What the operator waits for.
+    discarding: Option<Revision>,
     slots: Slab<Job>,
     locks: RangeLocks,
     granted: Vec<LockId>,
     marked: Vec<RequestId>,
     /// Requests that have come.
     order: u64,
+    watch: Watch,
     now: Millis,
     heard: Millis,
 }
@@ -159,8 +190,12 @@ impl Secondary {
     #[must_use]
     pub fn new(start: Start<'_>) -> Self {
         let count = start.extents.count();
+        let metadata = Metadata {
+            prevrole: Role::Secondary,
+            ..start.metadata
+        };
         Self {
-            metadata: MetadataStore::new(start.metadata),
+            metadata: MetadataStore::new(metadata),
             limits: Limits {
                 datasize: start.extents.datasize(),
                 sectorsize: start.sectorsize,
@@ -169,106 +204,50 @@ impl Secondary {
             extents: start.extents,
             on_impossible: start.on_impossible,
             map: Bitmap::from_map(count, start.map),
-            clearing: false,
+            map_store: false,
+            map_is_stored: true,
             session: Session::default(),
-            state: State::Idle,
+            stage: Stage::Idle,
+            primary: None,
+            split_brain: false,
+            discarding: None,
             slots: Slab::new(REQUESTS),
             locks: RangeLocks::new(crate::index(REQUESTS.into())),
             granted: Vec::new(),
             marked: Vec::new(),
             order: 0,
+            watch: Watch::new(State::Waiting, start.now),
             now: start.now,
             heard: start.now,
         }
     }
 
-    /// A primary has shown the token of step 1: whatever link there was ends.
-    pub fn hello(&mut self, primary: decision::Primary, out: &mut Vec<Action>) -> Session {
-        self.drop_what_waits(out);
-        self.session.0 += 1;
-        self.state = State::Greeting(primary);
-        self.heard = self.now;
-        self.greet(out);
-        self.session
-    }
-
     /// The link is gone.
     pub fn peer_down(&mut self, session: Session, out: &mut Vec<Action>) {
         if session == self.session {
-            self.state = State::Idle;
-            self.drop_what_waits(out);
+            self.end_link(Trouble::Lost, out);
         }
+    }
+
+    fn end_link(&mut self, why: Trouble, out: &mut Vec<Action>) {
+        if core::mem::replace(&mut self.stage, Stage::Idle) == Stage::Connected {
+            self.watch.set(State::Waiting, self.now);
+            self.note(why);
+            out.push(Action::Notify(Notice::Disconnected));
+        }
+        self.drop_what_waits(out);
     }
 
     /// Time goes by: to be called about once a second.
     pub fn tick(&mut self, now: Millis, out: &mut Vec<Action>) {
         self.now = now;
         let silent = now.0.saturating_sub(self.heard.0) >= SILENCE;
-        if silent && self.state == State::Connected {
+        if silent && self.stage == Stage::Connected {
             out.push(Action::Close(self.session));
-            self.peer_down(self.session, out);
+            self.end_link(Trouble::Silent, out);
         }
-    }
-
-    /// Answers step 2 as soon as nothing of an earlier link runs.
-    fn greet(&mut self, out: &mut Vec<Action>) {
-        let State::Greeting(primary) = self.state else {
-            return;
-        };
-        if self.slots.len() > 0 {
-            return;
-        }
-        let metadata = self.metadata.get();
-        let own = decision::Secondary {
-            resuid: metadata.resuid,
-            counters: metadata.counters,
-            generation: metadata.generation,
-            consistency: metadata.consistency,
-        };
-        let Decision { rule, action } = decision::decide(&primary, &own, self.on_impossible);
-        let node = self.node();
-        match action {
-            decision::Action::Refuse => {
-                self.state = State::Idle;
-                out.push(Action::Answer(self.session, rule, Answer::Refused(node)));
-            }
-            decision::Action::Sync {
-                source,
-                map,
-                adopt_resuid,
-            } => {
-                if adopt_resuid {
-                    let resuid = Some(primary.resuid);
-                    self.metadata.change(|metadata| metadata.resuid = resuid);
-                }
-                let answer = Answer::Accepted { node, source, map };
-                self.state = State::Adopting(rule, answer);
-                self.accept(out);
-            }
-        }
-    }
-
-    fn accept(&mut self, out: &mut Vec<Action>) {
-        if let State::Adopting(rule, answer) = self.state
-            && self.metadata.is_durable()
-        {
-            self.state = State::Connected;
-            out.push(Action::Answer(self.session, rule, answer));
-        }
+        self.metadata.retry();
         self.ask_for_stores(out);
-    }
-
-    fn node(&self) -> Node {
-        let metadata = self.metadata.get();
-        Node {
-            datasize: metadata.datasize,
-            extentsize: metadata.extentsize,
-            counters: metadata.counters,
-            virgin: metadata.resuid.is_none(),
-            generation: metadata.generation,
-            consistency: metadata.consistency,
-            longest: LONGEST_DATA,
-        }
     }
 
     /// A store of the metadata begins: fills the block, with the state of
@@ -286,23 +265,27 @@ impl Secondary {
     /// It is on stable storage, or failed.
     pub fn metadata_stored(&mut self, stored: bool, out: &mut Vec<Action>) {
         self.metadata.done(stored);
-        if !stored && matches!(self.state, State::Adopting(..)) {
-            // The primary tries again.
-            out.push(Action::Close(self.session));
-            self.state = State::Idle;
+        if !stored {
+            self.note(Trouble::Metadata);
+            self.fail_handshake(out);
         }
+        self.discard_stored(stored, out);
         self.states_stored(stored, out);
         self.accept(out);
         self.greet(out);
     }
 
-    /// The map was overwritten, or that failed and is tried again with the
-    /// next request.
-    pub fn map_cleared(&mut self, cleared: bool) {
-        self.clearing = false;
+    /// The map was overwritten with zeros, or that failed and is tried again
+    /// with the next request.
+    pub fn map_cleared(&mut self, cleared: bool, out: &mut Vec<Action>) {
+        self.map_store = false;
         if cleared {
             self.map.clear();
+            self.map_is_stored = true;
+        } else {
+            self.note(Trouble::Map);
         }
+        self.greet(out);
     }
 
     /// What was dirty when this node was primary.
@@ -334,7 +317,7 @@ impl Secondary {
     /// Whether a primary is connected.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.state == State::Connected
+        self.stage == Stage::Connected
     }
 
     /// Requests that are not finished.

@@ -1,6 +1,6 @@
 //! A request of the primary to its reply.
 
-use super::{Action, Outcome, Secondary, Session, State};
+use super::{Action, Outcome, Secondary, Session, Trouble};
 use crate::errno::Errno;
 use crate::message::{Refusal, Request};
 use crate::metastore::Revision;
@@ -8,10 +8,11 @@ use crate::primary::Op;
 use crate::rangelock::LockId;
 use crate::slab::RequestId;
 use crate::units::Seq;
+use crate::watch::error;
 use alloc::vec::Vec;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stage {
+pub(super) enum Stage {
     /// Its data is arriving.
     Receiving,
     /// For overlapping requests, or for all if it is a FLUSH.
@@ -29,7 +30,7 @@ pub(super) struct Job {
     op: Op,
     memsync: bool,
     lock: Option<LockId>,
-    stage: Stage,
+    pub(super) stage: Stage,
     session: Session,
     order: u64,
 }
@@ -39,6 +40,9 @@ pub(super) struct Job {
 pub enum Taken {
     /// It was taken, or needs nothing.
     Taken,
+    /// It was taken, and its data goes into the buffer of this request, which
+    /// must be there before anything is carried out.
+    Buffer(RequestId),
     /// Its payload follows, for the buffer of this request. Once it is there,
     /// verified and expanded: [`Secondary::received`]. If it was wrong:
     /// [`Secondary::peer_down`].
@@ -61,7 +65,7 @@ impl Secondary {
     /// # Panics
     /// Unless [`Secondary::has_room`].
     pub fn request(&mut self, session: Session, request: &Request, out: &mut Vec<Action>) -> Taken {
-        if session != self.session || self.state != State::Connected {
+        if session != self.session || self.stage != super::Stage::Connected {
             return Taken::Stale;
         }
         self.heard = self.now;
@@ -82,10 +86,13 @@ impl Secondary {
                 seq,
                 consistency,
                 generation,
+                raise,
             } => {
                 self.metadata.change(|metadata| {
                     metadata.consistency = consistency;
                     metadata.generation = generation;
+                    let local = &mut metadata.counters.local;
+                    *local = raise.map_or(*local, |raise| raise.max(*local));
                 });
                 let stage = Stage::Storing(self.metadata.revision());
                 self.take(seq, Op::Flush, false, stage);
@@ -102,7 +109,9 @@ impl Secondary {
                 ..
             } => (seq, Op::Write(range), memsync),
         };
-        if !self.map.is_empty() && !core::mem::replace(&mut self.clearing, true) {
+        self.watch.count_request(op);
+        if !self.map.is_empty() && !core::mem::replace(&mut self.map_store, true) {
+            self.map_is_stored = false;
             out.push(Action::ClearMap);
         }
         if matches!(op, Op::Write(_)) {
@@ -110,7 +119,10 @@ impl Secondary {
         }
         let id = self.take(seq, op, memsync, Stage::Waiting);
         self.queue(id, out);
-        Taken::Taken
+        match op {
+            Op::Read(_) => Taken::Buffer(id),
+            _ => Taken::Taken,
+        }
     }
 
     fn take(&mut self, seq: Seq, op: Op, memsync: bool, stage: Stage) -> RequestId {
@@ -195,7 +207,13 @@ impl Secondary {
             session,
             ..
         } = *job;
-        let connected = session == self.session && self.state == State::Connected;
+        let connected = session == self.session && self.stage == super::Stage::Connected;
+        job.lock = None;
+        job.stage = Stage::Sending;
+        if let Some(error) = error(op, result) {
+            self.watch.count_error(op);
+            self.note(Trouble::Local(op, error));
+        }
         let outcome = match (result, op) {
             (Err(error), _) => Outcome::Failed(error),
             (Ok(()), Op::Read(range)) => Outcome::Data(id, range),
@@ -204,8 +222,6 @@ impl Secondary {
         if connected {
             out.push(Action::Reply(session, seq, outcome));
         }
-        job.lock = None;
-        job.stage = Stage::Sending;
         self.unlock(lock, out);
         if !connected || !matches!(outcome, Outcome::Data(..)) {
             self.end(id, out);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::decision;
 use crate::message::Request;
 use crate::metadata::{Consistency, CreateOptions, Provider};
 use crate::payload::Header;
@@ -11,7 +12,11 @@ const PROVIDER: Provider = Provider {
 };
 
 fn secondary() -> Secondary {
-    let metadata = Metadata::create("shared", PROVIDER, CreateOptions::default()).unwrap();
+    let options = CreateOptions {
+        extentsize: Some(2048),
+        ..CreateOptions::default()
+    };
+    let metadata = Metadata::create("shared", PROVIDER, options).unwrap();
     let extents = metadata.validate(PROVIDER).unwrap();
     Secondary::new(Start {
         metadata,
@@ -23,13 +28,17 @@ fn secondary() -> Secondary {
     })
 }
 
-fn hello() -> decision::Primary {
-    decision::Primary {
-        virgin: true,
-        resuid: ResUid::new(7).unwrap(),
-        counters: Counters::default(),
-        generation: None,
-        consistency: Consistency::Consistent,
+fn hello() -> Hello {
+    Hello {
+        primary: decision::Primary {
+            virgin: true,
+            resuid: ResUid::new(7).unwrap(),
+            counters: Counters::default(),
+            generation: None,
+            consistency: Consistency::Consistent,
+        },
+        extensions: EXTENSIONS,
+        dirty: None,
     }
 }
 
@@ -50,7 +59,13 @@ fn connected() -> (Secondary, Session) {
     );
     out.clear();
     store(&mut secondary, true, &mut out);
-    assert!(matches!(out[..], [Action::Answer(_, Rule::VirginPair, _)]));
+    assert!(matches!(
+        out[..],
+        [
+            Action::Answer(_, Rule::VirginPair, _),
+            Action::Notify(Notice::Connected)
+        ]
+    ));
     (secondary, session)
 }
 
@@ -126,13 +141,19 @@ fn a_handshake_is_answered_when_nothing_of_the_last_link_runs() {
     secondary.received(session, id, &mut out);
     out.clear();
     let next = secondary.hello(hello(), &mut out);
-    assert_eq!(out, []);
+    assert_eq!(out, [Action::Notify(Notice::Disconnected)]);
+    out.clear();
     assert_eq!(
         secondary.request(session, &write(2), &mut out),
         Taken::Stale
     );
     secondary.local_done(id, Ok(()), &mut out);
-    assert!(matches!(out[..], [Action::Release(_), Action::Answer(s, ..)] if s == next));
+    assert!(
+        matches!(out[..], [Action::Release(_)]),
+        "the map is being cleared"
+    );
+    secondary.map_cleared(true, &mut out);
+    assert!(matches!(out[1..], [Action::Answer(s, ..), _] if s == next));
 }
 
 #[test]
@@ -149,10 +170,10 @@ fn the_map_is_cleared_with_the_first_request_and_again_if_that_fails() {
         secondary.request(session, &read(n), &mut out);
         assert!(out.contains(&Action::ClearMap));
         out.clear();
-        secondary.map_cleared(false);
+        secondary.map_cleared(false, &mut out);
     }
     secondary.request(session, &read(3), &mut out);
-    secondary.map_cleared(true);
+    secondary.map_cleared(true, &mut out);
     assert!(secondary.map().is_empty());
 }
 
@@ -165,6 +186,7 @@ fn a_state_is_confirmed_when_it_is_stored() {
         seq: seq(9),
         consistency: Consistency::Inconsistent,
         generation: None,
+        raise: None,
     };
     secondary.request(session, &state, &mut out);
     assert_eq!(out, [Action::StoreMetadata]);
@@ -172,4 +194,204 @@ fn a_state_is_confirmed_when_it_is_stored() {
     assert!(out.contains(&Action::Reply(session, seq(9), Outcome::Done)));
     let consistency = secondary.metadata().consistency;
     assert_eq!(consistency, Consistency::Inconsistent);
+}
+
+/// Found by review: the answer that promised a full copy was lost, and the
+/// next handshake found two nodes that knew each other and copied what was
+/// dirty.
+#[test]
+fn a_full_copy_is_promised_until_it_was_taken_up() {
+    let mut secondary = secondary();
+    let mut out = vec![];
+    let mut knows = hello();
+    knows.primary.virgin = false;
+    knows.primary.counters.local = 1;
+    secondary.hello(knows, &mut out);
+    assert_eq!(out, [Action::FillMap], "before the id is stored");
+    secondary.map_filled(true, &mut out);
+    store(&mut secondary, true, &mut out);
+    let full = |out: &[Action], secondary: &Secondary| {
+        let mut map = vec![];
+        let sent = out.iter().find_map(|action| match action {
+            Action::Answer(_, rule, Answer::Accepted { map, .. }) => Some((*rule, *map)),
+            _ => None,
+        });
+        let (rule, sent) = sent.unwrap();
+        secondary.write_map(sent, &mut map);
+        (rule, map[0])
+    };
+    assert_eq!(full(&out, &secondary), (Rule::NewSecondary, 0xff));
+    let half = secondary.metadata().consistency;
+    assert_eq!(half, Consistency::Inconsistent, "it has nothing yet");
+    out.clear();
+    secondary.hello(knows, &mut out);
+    assert_eq!(full(&out, &secondary).0, Rule::SecondaryOutdated);
+    assert_eq!(secondary.map().count(), secondary.extents.count());
+}
+
+#[test]
+fn a_map_of_ones_that_was_not_stored_is_not_promised() {
+    let mut secondary = secondary();
+    let mut out = vec![];
+    let mut knows = hello();
+    knows.primary.virgin = false;
+    for _ in 0..2 {
+        let session = secondary.hello(knows, &mut out);
+        assert_eq!(out, [Action::FillMap]);
+        secondary.map_filled(false, &mut out);
+        assert_eq!(out[1..], [Action::Close(session)]);
+        out.clear();
+    }
+}
+
+fn split() -> Hello {
+    let mut split = hello();
+    split.primary.virgin = false;
+    split.primary.counters = Counters {
+        local: 4,
+        remote: 2,
+    };
+    split.dirty = Some(4096);
+    split
+}
+
+/// A node that wrote alone, as the primary of [`split`] did.
+fn wrote_alone() -> Secondary {
+    let mut secondary = secondary();
+    secondary.metadata.change(|metadata| {
+        metadata.resuid = ResUid::new(7);
+        metadata.counters = Counters {
+            local: 3,
+            remote: 3,
+        };
+    });
+    let mut out = vec![];
+    secondary.tick(Millis(0), &mut out);
+    store(&mut secondary, true, &mut out);
+    secondary
+}
+
+/// K25: base tells of it every ten seconds.
+#[test]
+fn a_split_brain_is_told_once() {
+    let mut secondary = wrote_alone();
+    let mut out = vec![];
+    for _ in 0..3 {
+        secondary.hello(split(), &mut out);
+    }
+    let told = out
+        .iter()
+        .filter(|a| **a == Action::Notify(Notice::SplitBrain));
+    assert_eq!(told.count(), 1);
+}
+
+/// K61. Whatever interrupts it, the data that was given up never wins.
+#[test]
+fn data_that_was_given_up_is_made_up_for_and_never_wins() {
+    let mut secondary = wrote_alone();
+    let map = secondary.map().count();
+    let mut out = vec![];
+    secondary.discard(&mut out);
+    assert_eq!(out, [Action::StoreMetadata]);
+    out.clear();
+    store(&mut secondary, true, &mut out);
+    assert_eq!(out, [Action::Discard(Discard::Stored)]);
+    out.clear();
+    secondary.hello(split(), &mut out);
+    assert_eq!(out, [Action::StoreMetadata], "before it is answered");
+    out.clear();
+    store(&mut secondary, true, &mut out);
+    let Action::Answer(
+        _,
+        rule,
+        Answer::Accepted {
+            node,
+            source,
+            map: sent,
+        },
+    ) = out[0]
+    else {
+        panic!("{out:?}")
+    };
+    let copied = (rule, source, sent);
+    assert_eq!(copied, (Rule::Discard, SyncSource::Primary, MapSent::Own));
+    assert_eq!(node.consistency, Consistency::Inconsistent);
+    // The link is lost before the primary has the map.
+    out.clear();
+    secondary.hello(split(), &mut out);
+    let Action::Answer(_, rule, _) = out[1] else {
+        panic!("{out:?}")
+    };
+    assert_eq!(rule, Rule::SecondaryOutdated);
+    assert_eq!(secondary.map().count(), map);
+    assert!(!secondary.metadata().discard);
+    out.clear();
+    secondary.discard(&mut out);
+    assert_eq!(out, [Action::Discard(Discard::Connected)]);
+}
+
+#[test]
+fn data_is_not_given_up_if_that_cannot_be_stored() {
+    let mut secondary = wrote_alone();
+    let mut out = vec![];
+    secondary.discard(&mut out);
+    store(&mut secondary, false, &mut out);
+    assert!(out.contains(&Action::Discard(Discard::Failed)));
+    store(&mut secondary, true, &mut out);
+    out.clear();
+    secondary.hello(split(), &mut out);
+    assert!(matches!(
+        out[0],
+        Action::Answer(_, Rule::SplitBrain, Answer::Refused(_))
+    ));
+}
+
+/// The primary's own disk cannot say that it is behind, so this one does.
+#[test]
+fn a_primary_may_raise_this_node_s_counter() {
+    let (mut secondary, session) = connected();
+    let mut out = vec![];
+    for (raise, local) in [(5, 5), (3, 5)] {
+        let state = Request::State {
+            seq: seq(9),
+            consistency: Consistency::Consistent,
+            generation: None,
+            raise: Some(raise),
+        };
+        secondary.request(session, &state, &mut out);
+        store(&mut secondary, true, &mut out);
+        assert_eq!(secondary.metadata().counters.local, local);
+    }
+}
+
+#[test]
+fn a_report_says_how_the_secondary_is_and_why() {
+    let mut secondary = wrote_alone();
+    let mut out = vec![];
+    secondary.hello(split(), &mut out);
+    let report = secondary.report();
+    assert_eq!(report.state, State::Refused(Rule::SplitBrain));
+    assert_eq!((report.dirty, report.peer_dirty), (2 * 2048, Some(4096)));
+    let (mut secondary, session) = connected();
+    assert_eq!(secondary.report().state, State::Connected);
+    let flush = Request::Flush { seq: seq(1) };
+    secondary.request(session, &flush, &mut out);
+    assert_eq!(secondary.statistics().local_queue, 1);
+    let running = out.iter().find_map(|action| match *action {
+        Action::Local { id, .. } => Some(id),
+        _ => None,
+    });
+    secondary.local_done(running.unwrap(), Err(Errno::EIO), &mut out);
+    let statistics = secondary.statistics();
+    assert_eq!((statistics.flushes, statistics.flush_errors), (1, 1));
+    secondary.tick(Millis(SILENCE), &mut out);
+    let report = secondary.report();
+    let silent = Failure {
+        at: Millis(SILENCE),
+        what: Trouble::Silent,
+    };
+    assert_eq!(
+        (report.state, report.failure),
+        (State::Waiting, Some(silent))
+    );
 }

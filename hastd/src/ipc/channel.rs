@@ -300,16 +300,16 @@ mod tests {
                 channel.send(&message, descriptors).unwrap();
             }
             assert!(!channel.is_waiting());
-            let mut receiver = Receiver::default();
+            let mut reader = Receiver::default();
             for (message, count) in messages() {
-                let got = loop {
-                    if let Some(got) = receiver.take::<ToWorker>().unwrap() {
-                        break got;
+                let received = loop {
+                    if let Some(received) = reader.take::<ToWorker>().unwrap() {
+                        break received;
                     }
-                    receiver.read_at_most(theirs.as_fd(), most).unwrap();
+                    reader.read_at_most(theirs.as_fd(), most).unwrap();
                 };
-                assert_eq!(got.message, message);
-                assert_eq!(got.descriptors.len(), count);
+                assert_eq!(received.message, message);
+                assert_eq!(received.descriptors.len(), count);
             }
         }
     }

@@ -30,6 +30,12 @@ pub enum ToWorker {
     /// The first message. With the daemon's standard error if it is in the
     /// foreground.
     Start(Box<Start>),
+    /// Instead of [`ToWorker::Start`]: destroy the provider that a worker left
+    /// behind, if there is one, and end with status 0.
+    Clean {
+        /// Name of the provider without `hast/`.
+        provider: String,
+    },
     /// Answer to [`FromWorker::Connect`], with the connected socket, or with
     /// the reason why there is none.
     Connected {
@@ -45,6 +51,8 @@ pub enum ToWorker {
     Reconfigure {
         /// The new settings.
         settings: Settings,
+        /// Where the other node is now, for messages.
+        remote: Option<String>,
         /// The address changed: connect anew.
         reconnect: bool,
     },

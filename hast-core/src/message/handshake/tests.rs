@@ -33,6 +33,7 @@ fn node() -> Node {
         generation: None,
         consistency: Consistency::Consistent,
         longest: BASE_LONGEST,
+        dirty: None,
     }
 }
 
@@ -71,11 +72,12 @@ fn our_entries_are_sent_only_where_they_say_something() {
         generation: Generation::new(9),
         consistency: Consistency::Inconsistent,
         longest: 1 << 20,
+        dirty: Some(0),
         ..node()
     });
     assert_eq!(
         names(&bytes(|b| ours.encode(Version::V2, b))),
-        ["hg_generation", "hg_consistent", "hg_longest"]
+        ["hg_generation", "hg_consistent", "hg_longest", "hg_dirty"]
     );
 }
 
@@ -312,6 +314,7 @@ proptest! {
     fn openings_are_decoded_as_encoded(
         resource in "[^\0]{1,60}", version: u8, extensions: u64, token: [u8; 16], virgin: bool,
         resuid in 1u64.., counters in counters(), generation: u64, consistency in consistency(),
+        dirty: Option<u64>,
     ) {
         let step1 = Step1Request {
             resource: resource.as_str().into(),
@@ -328,6 +331,7 @@ proptest! {
             counters,
             generation: Generation::new(generation),
             consistency,
+            dirty,
         };
         let message = bytes(|b| step2.encode(Version::V2, b));
         prop_assert_eq!(Opening::decode(&message[HEADER..]), Ok(Opening::Step2(step2)));
@@ -337,12 +341,12 @@ proptest! {
     fn answers_are_decoded_as_encoded(
         datasize in 0..=i64::MAX.cast_unsigned(), extentsize in 0..=i32::MAX.cast_unsigned(),
         counters in counters(), virgin: bool, generation: u64, consistency in consistency(),
-        longest in BASE_LONGEST.., secondary: bool, size in 0..=MAX_MAP, hole: bool,
+        longest in BASE_LONGEST.., dirty: Option<u64>, secondary: bool, size in 0..=MAX_MAP, hole: bool,
         reason in prop::option::of("[^\0]{0,100}"),
     ) {
         let node = Node {
             datasize, extentsize, counters, virgin,
-            generation: Generation::new(generation), consistency, longest,
+            generation: Generation::new(generation), consistency, longest, dirty,
         };
         let payload = Header {
             compression: if hole { Compression::Hole } else { Compression::None },

@@ -373,6 +373,7 @@ fn a_state_is_a_keepalive_with_more_entries() {
     let state = Request::State {
         seq: Seq::new(9).unwrap(),
         consistency: Consistency::Inconsistent,
+        raise: Some(4),
         generation: Generation::new(7),
     };
     let mut buffer = [0; super::super::LONGEST];

@@ -1,0 +1,61 @@
+//! The end of a primary, in order. Facts: design section 6.3.
+
+use super::Shell;
+use crate::ipc::FromWorker;
+use crate::worker::parent::{info, warning};
+use ggate::gate::GateId;
+use nix::errno::Errno;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+impl Shell {
+    /// Drains, flushes, stores, and destroys the provider, by force like base.
+    /// Ends the process, unless the provider is to be closed and is not.
+    pub(super) fn stop(&self, if_closed: bool) {
+        if self.stopping.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        // One that nobody has open can go first: there is nothing to drain.
+        if if_closed && self.destroy(false) == Err(Errno::EBUSY) {
+            info!(self.parent, "Device hast/{} is open and stays.", self.provider);
+            self.stopping.store(false, Ordering::SeqCst);
+            return self.parent.tell(&FromWorker::InUse);
+        }
+        info!(self.parent, "Stopping: finishing what was begun.");
+        self.drain();
+        if !if_closed {
+            if self.destroy(false) == Err(Errno::EBUSY) {
+                let name = &self.provider;
+                warning!(self.parent, "Device hast/{name} is open; destroying it by force.");
+            }
+            // What the run directory still says of it the daemon has removed.
+            let _ = self.destroy(true);
+        }
+        crate::worker::exit(&self.parent, 0);
+    }
+
+    fn drain(&self) {
+        let patience = self.settings.lock().timeout;
+        let deadline = Instant::now() + patience;
+        self.event(|machine, out| machine.stop(out));
+        let mut state = self.state.lock();
+        while !state.has_stopped {
+            if self.stopped.wait_until(&mut state, deadline).timed_out() {
+                drop(state);
+                return warning!(
+                    self.parent,
+                    "Requests are still under way after {} s; stopping without them.",
+                    patience.as_secs()
+                );
+            }
+        }
+    }
+
+    fn destroy(&self, force: bool) -> nix::Result<()> {
+        let name = GateId::Named(format!("hast/{}", self.provider));
+        match self.gate.ctl.destroy(&name, force) {
+            Err(Errno::ENXIO) => Ok(()),
+            result => result,
+        }
+    }
+}
