@@ -23,7 +23,7 @@ mod request;
 
 pub use control::{
     Command, ControlCode, ControlReply, ControlRequest, Names, ResourceReply, Statistics,
-    StatusReply, WorkerStatus,
+    StatusReply, Wishes, WorkerStatus,
 };
 pub use handshake::{
     BASE_LONGEST, Extensions, Map, Node, Opening, SPLIT_BRAIN, Step1Reply, Step1Request,
