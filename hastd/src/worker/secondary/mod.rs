@@ -126,7 +126,7 @@ impl Shell {
                 }
                 Action::Local { id, op } => Deferred::Local(id, op),
                 Action::Release(id) => {
-                    self.room.notify_one();
+                    self.room.notify_all();
                     Deferred::Release(id)
                 }
                 Action::Answer(session, rule, answer) => Deferred::Answer(session, rule, answer),
