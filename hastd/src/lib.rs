@@ -3,12 +3,16 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`component`] | the file or disk below a resource |
 //! | [`config`] | hast.conf(5) and what is only ours, beside it |
 //! | [`ipc`] | what the daemon and its workers say to one another |
 //! | [`log`] | messages for people |
 //! | [`status`] | what a worker tells about itself |
+//! | [`worker`] | one process per active resource |
 
+pub mod component;
 pub mod config;
 pub mod ipc;
 pub mod log;
 pub mod status;
+pub mod worker;

@@ -187,7 +187,7 @@ impl Node {
                 A::StoreMetadata => self.todo.push(Todo::StoreMetadata),
                 A::ClearMap => self.todo.push(Todo::ClearMap),
                 A::FillMap => self.todo.push(Todo::FillMap),
-                A::Release(_) | A::Discard(_) | A::Notify(_) => {}
+                A::Release(_) | A::Discard(_) | A::Notify(_) | A::Stopped => {}
                 A::Answer(..) | A::Reply(..) | A::Close(_) => {
                     self.posts.push_back(Post::Secondary(action));
                 }

@@ -36,8 +36,12 @@ pub enum Discard {
 impl Secondary {
     /// A primary has shown the token of step 1: whatever link there was ends.
     pub fn hello(&mut self, hello: Hello, out: &mut Vec<Action>) -> Session {
-        self.end_link(Trouble::Lost, out);
         self.session.0 += 1;
+        if self.is_stopping() {
+            out.push(Action::Close(self.session));
+            return self.session;
+        }
+        self.end_link(Trouble::Lost, out);
         self.primary = Some(hello);
         self.stage = Stage::Greeting;
         self.heard = self.now;
@@ -79,14 +83,7 @@ impl Secondary {
     }
 
     fn decide(&self, hello: &Hello) -> Decision {
-        let metadata = self.metadata.get();
-        let own = decision::Secondary {
-            resuid: metadata.resuid,
-            counters: metadata.counters,
-            generation: metadata.generation,
-            consistency: metadata.consistency,
-            discard: metadata.discard,
-        };
+        let own = decision::Secondary::of(self.metadata.get());
         decide(&hello.primary, &own, self.on_impossible)
     }
 
@@ -102,6 +99,7 @@ impl Secondary {
             }
         }
         self.greet(out);
+        self.pump_stop(out);
     }
 
     /// Stores what the answer says or relies on.

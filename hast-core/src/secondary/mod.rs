@@ -7,7 +7,8 @@
 //! **Invariants:**
 //!
 //! 1. Nothing of an earlier link is carried out after a later handshake was
-//!    answered: what had not begun is dropped, what has is waited for.
+//!    answered: writes that are wholly in memory are waited for, since the
+//!    primary may have answered them (memsync), and the rest is dropped.
 //! 2. A write reaches the component only when all of its data is there (K8).
 //! 3. Overlapping requests are carried out in the order they came, and a
 //!    FLUSH after everything that came before it.
@@ -139,6 +140,8 @@ pub enum Action {
     StoreMetadata,
     /// Close both connections.
     Close(Session),
+    /// What [`Secondary::stop`] began is done.
+    Stopped,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -152,6 +155,9 @@ enum Stage {
     /// What the answer says is being stored.
     Adopting(Rule, Answer),
     Connected,
+    /// For what is in memory.
+    Stopping,
+    Stopped,
 }
 
 /// The machine.
@@ -224,8 +230,35 @@ impl Secondary {
 
     /// The link is gone.
     pub fn peer_down(&mut self, session: Session, out: &mut Vec<Action>) {
-        if session == self.session {
+        if session == self.session && !self.is_stopping() {
             self.end_link(Trouble::Lost, out);
+        }
+    }
+
+    /// Ends this life as secondary: what is in memory is carried out, and when
+    /// that is done [`Action::Stopped`] says so, once. Only then may the node
+    /// become primary. The shell brings no primary any more.
+    pub fn stop(&mut self, out: &mut Vec<Action>) {
+        if self.is_stopping() {
+            return;
+        }
+        if self.stage != Stage::Idle {
+            out.push(Action::Close(self.session));
+        }
+        self.drop_what_waits(out);
+        self.stage = Stage::Stopping;
+        self.pump_stop(out);
+    }
+
+    fn is_stopping(&self) -> bool {
+        matches!(self.stage, Stage::Stopping | Stage::Stopped)
+    }
+
+    fn pump_stop(&mut self, out: &mut Vec<Action>) {
+        let idle = self.slots.len() == 0 && !self.map_store && self.metadata.is_idle();
+        if self.stage == Stage::Stopping && idle {
+            self.stage = Stage::Stopped;
+            out.push(Action::Stopped);
         }
     }
 
@@ -246,8 +279,10 @@ impl Secondary {
             out.push(Action::Close(self.session));
             self.end_link(Trouble::Silent, out);
         }
-        self.metadata.retry();
-        self.ask_for_stores(out);
+        if self.stage != Stage::Stopped {
+            self.metadata.retry();
+            self.ask_for_stores(out);
+        }
     }
 
     /// A store of the metadata begins: fills the block, with the state of
@@ -273,6 +308,7 @@ impl Secondary {
         self.states_stored(stored, out);
         self.accept(out);
         self.greet(out);
+        self.pump_stop(out);
     }
 
     /// The map was overwritten with zeros, or that failed and is tried again
@@ -286,6 +322,7 @@ impl Secondary {
             self.note(Trouble::Map);
         }
         self.greet(out);
+        self.pump_stop(out);
     }
 
     /// What was dirty when this node was primary.

@@ -239,6 +239,7 @@ impl Secondary {
         }
         self.run_flushes(out);
         self.greet(out);
+        self.pump_stop(out);
     }
 
     fn unlock(&mut self, lock: Option<LockId>, out: &mut Vec<Action>) {
@@ -274,20 +275,31 @@ impl Secondary {
         self.marked = ended;
     }
 
-    /// The link ended: what has not begun never will.
+    /// The link ended. Writes that are wholly in memory are carried out all the
+    /// same: the primary may have been told so and be gone. Nobody waits for
+    /// the rest.
     pub(super) fn drop_what_waits(&mut self, out: &mut Vec<Action>) {
         let mut dropped = core::mem::take(&mut self.marked);
-        let gone = |stage| stage != Stage::Running;
-        let jobs = self.slots.iter().filter(|(_, job)| gone(job.stage));
+        let goes_on = |job: &Job| match job.stage {
+            Stage::Running => true,
+            Stage::Waiting => job.op.modifies(),
+            Stage::Receiving => cfg!(hast_bug = "k8"),
+            Stage::Sending | Stage::Storing(_) => false,
+        };
+        let jobs = self.slots.iter().filter(|(_, job)| !goes_on(job));
         dropped.extend(jobs.map(|(id, _)| id));
         for id in dropped.drain(..) {
             if let Some(job) = self.slots.remove(id) {
                 out.push(Action::Release(id));
-                if let Some(lock) = job.lock {
-                    // Whoever waited for it is dropped, too.
-                    self.locks.release(lock, &mut self.granted);
-                    self.granted.clear();
-                }
+                self.unlock(job.lock, out);
+            }
+        }
+        if cfg!(hast_bug = "k8") {
+            let torn = self.slots.iter();
+            let torn = torn.filter(|(_, job)| job.stage == Stage::Receiving);
+            dropped.extend(torn.map(|(id, _)| id));
+            for id in dropped.drain(..) {
+                self.queue(id, out);
             }
         }
         self.marked = dropped;

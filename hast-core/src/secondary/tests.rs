@@ -395,3 +395,37 @@ fn a_report_says_how_the_secondary_is_and_why() {
         (State::Waiting, Some(silent))
     );
 }
+
+/// memsync: the primary has answered the write, and then it was lost with the
+/// node. Base loses what waits in its queues.
+#[test]
+fn a_write_in_memory_outlives_the_link() {
+    let (mut secondary, session) = connected();
+    let mut out = vec![];
+    let mut ids = vec![];
+    for n in 1..3 {
+        let Taken::Payload(id) = secondary.request(session, &write(n), &mut out) else {
+            panic!("a payload follows")
+        };
+        secondary.received(session, id, &mut out);
+        ids.push(id);
+    }
+    secondary.request(session, &Request::Flush { seq: seq(3) }, &mut out);
+    secondary.map_cleared(true, &mut out);
+    out.clear();
+    secondary.stop(&mut out);
+    assert!(!out.contains(&Action::Stopped));
+    secondary.local_done(ids[0], Ok(()), &mut out);
+    let second = Action::Local {
+        id: ids[1],
+        op: Op::Write(ByteRange::new(0, 512).unwrap()),
+    };
+    assert!(out.contains(&second), "it waited for the first");
+    assert!(!out.contains(&Action::Stopped));
+    secondary.local_done(ids[1], Ok(()), &mut out);
+    assert_eq!(out.pop(), Some(Action::Stopped));
+    let replies = |a: &Action| matches!(a, Action::Reply(..));
+    assert!(!out.iter().any(replies), "nobody is there");
+    secondary.stop(&mut out);
+    assert!(!out.contains(&Action::Stopped), "told once");
+}

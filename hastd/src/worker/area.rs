@@ -1,5 +1,6 @@
 //! The data area of a component as a medium of its own.
 
+use super::local::Local;
 use ggate::media::Media;
 use ggate::range::{ByteRange, Geometry};
 use nix::errno::Errno;
@@ -18,11 +19,11 @@ pub(super) struct DataArea {
 }
 
 impl DataArea {
-    pub(super) fn new(component: Arc<dyn Media>, offset: u64, size: u64) -> Self {
+    pub(super) fn of(local: &Local) -> Self {
         Self {
-            component,
-            offset,
-            size,
+            component: local.media.clone(),
+            offset: local.metadata.localoff,
+            size: local.metadata.datasize,
         }
     }
 
@@ -38,7 +39,8 @@ impl DataArea {
         while done < range.length {
             let left = usize::try_from(range.length - done).unwrap_or(ZEROS);
             let part = &zeros[..zeros.len().min(left)];
-            self.component.write_at(part, self.at(range.offset + done)?)?;
+            self.component
+                .write_at(part, self.at(range.offset + done)?)?;
             done += part.len() as u64;
         }
         Ok(())
@@ -110,7 +112,11 @@ mod tests {
     #[test]
     fn what_cannot_be_deleted_becomes_zeros_and_nothing_else_does() {
         let memory = Arc::new(Memory(Mutex::new(vec![7; 1 << 22])));
-        let area = DataArea::new(memory.clone(), 4608, (1 << 22) - 4608);
+        let area = DataArea {
+            component: memory.clone(),
+            offset: 4608,
+            size: (1 << 22) - 4608,
+        };
         area.delete(ByteRange::new(512, (1 << 21) + 512)).unwrap();
         let bytes = memory.0.lock();
         let zeros = 4608 + 512..4608 + 1024 + (1 << 21);

@@ -53,7 +53,10 @@ impl Input {
     }
 
     /// Looks at the next message, if all of it is here.
-    pub(super) fn message<R>(&mut self, look: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, FrameError> {
+    pub(super) fn message<R>(
+        &mut self,
+        look: impl FnOnce(&[u8]) -> R,
+    ) -> Result<Option<R>, FrameError> {
         let (taken, event) = self.decoder.next(&self.bytes[self.start..self.end])?;
         self.start += taken;
         Ok(match event {
@@ -76,7 +79,11 @@ impl Input {
 
     /// Goes on with a payload; whether it is complete. Waits at most once, and
     /// only if `may_wait`.
-    pub(super) fn payload(&mut self, coming: &mut Coming, may_wait: bool) -> Result<bool, LinkError> {
+    pub(super) fn payload(
+        &mut self,
+        coming: &mut Coming,
+        may_wait: bool,
+    ) -> Result<bool, LinkError> {
         let Self {
             socket,
             bytes,
@@ -87,9 +94,7 @@ impl Input {
         } = self;
         let size = coming.size();
         let room = match &mut coming.into {
-            Into::Data(data, begin) if coming.header.is_verbatim() => {
-                &mut data[*begin..][..size]
-            }
+            Into::Data(data, begin) if coming.header.is_verbatim() => &mut data[*begin..][..size],
             Into::Data(..) => {
                 wire.resize(size, 0);
                 &mut wire[..]
@@ -176,7 +181,10 @@ impl Coming {
     /// So many bytes of no use.
     pub(super) const fn skip(size: u32) -> Self {
         Self {
-            header: Header { size, ..Header::EMPTY },
+            header: Header {
+                size,
+                ..Header::EMPTY
+            },
             into: Into::Nothing,
             length: 0,
             done: 0,

@@ -18,6 +18,7 @@ mod local;
 mod output;
 mod parent;
 mod primary;
+mod report;
 mod secondary;
 mod stores;
 mod title;
@@ -25,18 +26,22 @@ mod wire;
 
 pub use title::{Title, is_worker};
 
-use crate::ipc::{Channel, ChannelError, Received, Receiver, Sandbox, Start, ToWorker};
+use crate::ipc::{Channel, ChannelError, Received, Receiver, Sandbox, ToWorker};
+use crate::log;
 use ggate::daemon::{self, Signal};
 use ggate::gate::{self, GateId};
 use hast_core::primary::Millis;
 use nix::errno::Errno;
-use parent::{Parent, error, warning};
+use parent::Parent;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// How long a secondary that stops waits for what it has in memory.
+const STOP_PATIENCE: Duration = Duration::from_secs(20);
 
 /// How often the machines are told the time.
 const TICK: Duration = Duration::from_millis(500);
@@ -49,16 +54,14 @@ enum Failure {
     Local(#[from] local::LocalError),
     #[error("Cannot open the gate: {0}.")]
     Gate(String),
-    #[error("Cannot create or take over {0}: {}.", .1.desc())]
-    Provider(String, Errno),
+    #[error("Cannot create or take over {name}: {}.", errno.desc())]
+    Provider { name: String, errno: Errno },
     #[error("{0} exists with another size; destroy it first: hastctl role init")]
     OtherSize(String),
     #[error("Cannot start a thread: {0}.")]
     Thread(#[from] io::Error),
     #[error("Cannot give up privileges: {0}.")]
     Privileges(String),
-    #[error("The daemon says what makes no sense here.")]
-    Daemon,
     /// The daemon is gone: whoever comes next goes on.
     #[error("The daemon: {0}.")]
     Channel(#[from] ChannelError),
@@ -73,9 +76,9 @@ impl Failure {
     const fn status(&self) -> u8 {
         match self {
             Self::Local(_) => 66,
-            Self::Provider(..) | Self::OtherSize(_) => Self::OS,
+            Self::Provider { .. } | Self::OtherSize(_) => Self::OS,
             Self::Gate(_) => 72,
-            Self::Thread(_) | Self::Daemon | Self::Channel(_) => Self::TEMPORARY,
+            Self::Thread(_) | Self::Channel(_) => Self::TEMPORARY,
             Self::Privileges(_) => 78,
         }
     }
@@ -108,15 +111,17 @@ pub fn run() -> ExitCode {
         Ok(Received {
             message: ToWorker::Clean { provider },
             ..
-        }) => return clean(&Parent::new(channel, 0), &provider),
+        }) => return clean(&Parent::new(channel), &provider),
         _ => return ExitCode::from(Failure::TEMPORARY),
     };
     if let Some(stderr) = descriptors.into_iter().next() {
         // For a panic's last words.
         let _ = nix::unistd::dup2_stderr(&stderr);
     }
-    let parent = Arc::new(Parent::new(channel, start.debug));
-    parent.take_ggates_log();
+    let parent = Arc::new(Parent::new(channel));
+    let logging = Arc::clone(&parent);
+    let lines = move |level, text: &str| logging.log(level, text);
+    log::start("hastd", log::Sink::Function(Arc::new(lines)), start.debug);
     let ended = if start.primary {
         primary::run(start, daemon, &parent)
     } else {
@@ -126,7 +131,7 @@ pub fn run() -> ExitCode {
         return ExitCode::SUCCESS;
     };
     if !matches!(failure, Failure::Channel(ChannelError::Ended)) {
-        error!(parent, "{failure}");
+        log::error!("{failure}");
     }
     exit(&parent, failure.status())
 }
@@ -159,7 +164,7 @@ fn clean(parent: &Parent, provider: &str) -> ExitCode {
     match destroyed {
         Ok(()) | Err(Errno::ENXIO) => ExitCode::SUCCESS,
         Err(errno) => {
-            error!(parent, "Cannot destroy {name}: {}.", errno.desc());
+            log::error!("Cannot destroy {name}: {}.", errno.desc());
             parent.drain();
             ExitCode::from(Failure::OS)
         }
@@ -168,9 +173,9 @@ fn clean(parent: &Parent, provider: &str) -> ExitCode {
 
 /// What privileges a worker needs, it has used: descriptors are open, threads
 /// run.
-fn give_up_privileges(sandbox: Option<&Sandbox>, parent: &Parent) -> Result<(), Failure> {
+fn give_up_privileges(sandbox: Option<&Sandbox>) -> Result<(), Failure> {
     let Some(_sandbox) = sandbox else {
-        warning!(parent, "Running with all privileges.");
+        log::warning!("Running with all privileges.");
         return Ok(());
     };
     Ok(())
@@ -210,12 +215,3 @@ impl Clock {
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
-
-/// The one descriptor, or what is wrong with them.
-fn only<T>(mut descriptors: Vec<T>) -> Option<T> {
-    let first = descriptors.pop()?;
-    descriptors.is_empty().then_some(first)
-}
-
-#[allow(unused_imports, reason = "for the modules below")]
-use {OwnedFd as _, Start as _};

@@ -169,11 +169,6 @@ impl<F: Copy + Send> Output<F> {
         }
     }
 
-    /// Messages that wait.
-    pub(super) fn waiting(&self) -> usize {
-        self.state.lock().queue.len()
-    }
-
     /// Sends what is queued, unless another thread is doing that.
     pub(super) fn send<E: Encode<Frame = F>>(&self, encoder: &E) {
         let mut state = self.state.lock();

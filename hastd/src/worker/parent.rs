@@ -1,25 +1,14 @@
 //! The worker's side of the channel to the daemon.
 
 use crate::ipc::{Channel, Event, FromWorker, Level};
+use crate::log;
 use ggate::disk::Op;
 use ggate::range::ByteRange;
 use nix::errno::Errno;
 use parking_lot::{Condvar, Mutex};
-use std::fmt::Arguments;
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
-
-/// Logs an error.
-macro_rules! error { ($parent:expr, $($arg:tt)*) => { $parent.log(crate::ipc::Level::Error, format_args!($($arg)*)) } }
-/// Logs a warning.
-macro_rules! warning { ($parent:expr, $($arg:tt)*) => { $parent.log(crate::ipc::Level::Warning, format_args!($($arg)*)) } }
-/// Logs the course of things.
-macro_rules! info { ($parent:expr, $($arg:tt)*) => { $parent.log(crate::ipc::Level::Info, format_args!($($arg)*)) } }
-/// Logs a detail.
-macro_rules! debug { ($parent:expr, $level:literal, $($arg:tt)*) => { $parent.log(crate::ipc::Level::Debug($level), format_args!($($arg)*)) } }
-
-pub(super) use {debug, error, info, warning};
 
 /// Time between two lines about errors of the component.
 const COMPLAINTS: Duration = Duration::from_secs(1);
@@ -31,7 +20,6 @@ const LONGEST_LINE: usize = 1023;
 /// it is asked for a connection.
 pub(super) struct Parent {
     channel: Mutex<Channel>,
-    debug: u8,
     connecting: Mutex<Connecting>,
     answered: Condvar,
     complaints: Mutex<Complaints>,
@@ -50,10 +38,9 @@ struct Connecting {
 }
 
 impl Parent {
-    pub(super) fn new(channel: Channel, debug: u8) -> Self {
+    pub(super) fn new(channel: Channel) -> Self {
         Self {
             channel: Mutex::new(channel),
-            debug,
             connecting: Mutex::default(),
             answered: Condvar::new(),
             complaints: Mutex::default(),
@@ -76,15 +63,10 @@ impl Parent {
         let _ = self.channel.lock().drain();
     }
 
-    pub(super) fn log(&self, level: Level, text: Arguments<'_>) {
-        if matches!(level, Level::Debug(n) if n > self.debug) {
-            return;
-        }
-        let mut text = text.to_string();
-        if text.len() > LONGEST_LINE {
-            let cut = (0..=LONGEST_LINE).rev().find(|&at| text.is_char_boundary(at));
-            text.truncate(cut.unwrap_or(0));
-        }
+    /// What [`crate::log`] does in a worker.
+    pub(super) fn log(&self, level: Level, text: &str) {
+        let longest = (0..=LONGEST_LINE).rev().find_map(|n| text.get(..n));
+        let text = longest.unwrap_or(text).to_owned();
         self.tell(&FromWorker::Log { level, text });
     }
 
@@ -108,9 +90,8 @@ impl Parent {
         };
         let error = errno.desc();
         match untold {
-            0 => error!(self, "{path}: {what} of {range} failed: {error}."),
-            _ => error!(
-                self,
+            0 => log::error!("{path}: {what} of {range} failed: {error}."),
+            _ => log::error!(
                 "{path}: {what} of {range} failed: {error} (and {untold} more requests before)."
             ),
         }
@@ -155,4 +136,3 @@ impl Parent {
         }
     }
 }
-

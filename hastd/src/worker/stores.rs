@@ -1,7 +1,7 @@
 //! The map and the metadata on their way to the component, on a thread of
 //! their own: they wait for the disk, and whoever causes them must not.
 
-use super::parent::{Parent, error, warning};
+use crate::log;
 use ggate::media::Media;
 use hast_core::metadata::BLOCK_LENGTH;
 use nix::errno::Errno;
@@ -31,8 +31,8 @@ pub(super) struct Stores {
     wanted: Mutex<Wanted>,
     something: Condvar,
     /// Stores of the map that failed, and flushes after them.
-    pub(super) map_errors: AtomicU64,
-    pub(super) flush_errors: AtomicU64,
+    map_errors: AtomicU64,
+    flush_errors: AtomicU64,
     /// The map is stored without a flush (`metaflush off`).
     unflushed: AtomicBool,
 }
@@ -49,6 +49,16 @@ impl Stores {
         self.unflushed.store(!on, Ordering::Relaxed);
     }
 
+    /// Stores of the map that could not be written.
+    pub(super) fn map_errors(&self) -> u64 {
+        self.map_errors.load(Ordering::Relaxed)
+    }
+
+    /// Stores of the map that were written and could not be flushed.
+    pub(super) fn flush_errors(&self) -> u64 {
+        self.flush_errors.load(Ordering::Relaxed)
+    }
+
     pub(super) fn want_map(&self) {
         self.wanted.lock().map = true;
         self.something.notify_one();
@@ -60,13 +70,7 @@ impl Stores {
     }
 
     /// The thread `storetd`; never returns.
-    pub(super) fn run(
-        &self,
-        machine: &impl Storing,
-        component: &dyn Media,
-        path: &str,
-        parent: &Parent,
-    ) {
+    pub(super) fn run(&self, machine: &impl Storing, component: &dyn Media, path: &str) {
         let mut store = Store {
             component,
             bytes: Vec::new(),
@@ -91,16 +95,23 @@ impl Stores {
                     flushed
                 });
                 if let Err(errno) = result {
-                    let errors = if written.is_err() { &self.map_errors } else { &self.flush_errors };
+                    let errors = if written.is_err() {
+                        &self.map_errors
+                    } else {
+                        &self.flush_errors
+                    };
                     errors.fetch_add(1, Ordering::Relaxed);
-                    error!(parent, "{path}: the map of what differs cannot be stored: {}; writes fail until it can.", errno.desc());
+                    log::error!(
+                        "{path}: the map of what differs cannot be stored: {}; writes fail until it can.",
+                        errno.desc()
+                    );
                 }
                 machine.map_stored(result.is_ok());
             }
             if let Some(written) = metadata {
                 let result = written.and(flushed);
                 if let Err(errno) = result {
-                    warning!(parent, "{path}: the metadata cannot be stored: {}.", errno.desc());
+                    log::warning!("{path}: the metadata cannot be stored: {}.", errno.desc());
                 }
                 machine.metadata_stored(result.is_ok());
             }
@@ -146,7 +157,9 @@ impl Store<'_> {
     fn metadata(machine: &impl Storing, component: &dyn Media) -> nix::Result<()> {
         let mut block = [0; BLOCK_LENGTH];
         // Names that are too long were refused when the worker began.
-        machine.begin_metadata(&mut block).map_err(|_| Errno::EINVAL)?;
+        machine
+            .begin_metadata(&mut block)
+            .map_err(|_| Errno::EINVAL)?;
         write_block(component, &block)
     }
 }

@@ -28,7 +28,8 @@ impl Title {
 /// Whether these are the arguments of a worker: its title and nothing else.
 pub fn is_worker(mut args: impl Iterator<Item = std::ffi::OsString>) -> bool {
     let title = args.next();
-    title.is_some_and(|title| title.as_encoded_bytes().starts_with(b"hastd: ")) && args.next().is_none()
+    title.is_some_and(|title| title.as_encoded_bytes().starts_with(b"hastd: "))
+        && args.next().is_none()
 }
 
 /// Where the title can be changed; made before privileges are given up.
@@ -44,6 +45,7 @@ impl Place {
         Self {}
     }
 
+    #[expect(clippy::unused_self, reason = "elsewhere the place must be known")]
     pub(super) fn set(&self, title: &str) {
         let Ok(title) = std::ffi::CString::new(title) else {
             return;
@@ -103,7 +105,10 @@ mod tests {
     fn titles_are_those_that_scripts_look_for() {
         assert_eq!(Title::Primary.of("data"), "hastd: data (primary)");
         assert_eq!(Title::Secondary.of("data"), "hastd: data (secondary)");
-        assert_eq!(Title::SecondaryIdle.of("data"), "hastd: data (secondary idle)");
+        assert_eq!(
+            Title::SecondaryIdle.of("data"),
+            "hastd: data (secondary idle)"
+        );
     }
 
     #[test]

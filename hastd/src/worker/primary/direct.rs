@@ -6,9 +6,10 @@
 //! that nothing depends on.
 
 use super::Shell;
+use crate::log;
 use crate::worker::local::Local;
-use crate::worker::parent::{debug, warning};
 use ggate::gate::Modify;
+use ggate::media::Media as _;
 use ggate::range::Geometry;
 use parking_lot::{Condvar, Mutex};
 
@@ -22,7 +23,7 @@ pub(super) struct DirectReads {
 impl DirectReads {
     pub(super) fn new(local: &Local, gate: Geometry) -> Self {
         let provider = local.path.strip_prefix("/dev/");
-        let provider = provider.filter(|_| cfg!(target_os = "freebsd") && local.is_provider);
+        let provider = provider.filter(|_| cfg!(target_os = "freebsd") && local.is_provider());
         Self {
             on: provider.map(|name| Modify::ReadProvider {
                 name: name.into(),
@@ -67,9 +68,8 @@ impl Shell {
             };
             let result = self.gate.ctl.modify(self.gate.unit, change);
             match result {
-                Ok(()) => debug!(self.parent, 1, "Direct reads are {}.", if on { "on" } else { "off" }),
-                Err(errno) => warning!(
-                    self.parent,
+                Ok(()) => log::debug!(1, "Direct reads are {}.", if on { "on" } else { "off" }),
+                Err(errno) => log::warning!(
                     "Direct reads cannot be switched {}: {}.",
                     if on { "on" } else { "off" },
                     errno.desc()

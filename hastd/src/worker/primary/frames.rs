@@ -1,8 +1,8 @@
 //! What a primary sends, as bytes.
 
 use super::Shell;
+use crate::log;
 use crate::worker::output::{Encode, Gone, Large};
-use crate::worker::parent::warning;
 use crate::worker::wire::{append, append_data};
 use hast_core::message::Request;
 use hast_core::payload::Workspace;
@@ -74,7 +74,7 @@ impl Encode for Shell {
 
     fn failed(&self, error: Errno) {
         let remote = self.links.remote();
-        warning!(self.parent, "Sending to {remote} failed: {}.", error.desc());
+        log::warning!("Sending to {remote} failed: {}.", error.desc());
         // Whoever receives replies finds its connection at an end.
         self.links.shut_down();
     }

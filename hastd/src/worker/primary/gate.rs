@@ -147,6 +147,7 @@ impl Shell {
             // Before anybody can look for it: what is to be sent enters its
             // queue below.
             state.clients[id.index()] = Some(client.clone());
+            state.in_use += 1;
             if let Some(data) = data.take() {
                 let start = op.range().map_or(0, ByteRange::offset);
                 self.buffers.put(id, start, data);
@@ -159,9 +160,8 @@ impl Shell {
     /// Waits until one more request can be taken; false when the gate is gone
     /// or this worker stops.
     fn wait_for_room(&self) -> bool {
-        let most = usize::try_from(CLIENT_REQUESTS).unwrap_or(usize::MAX);
         let mut state = self.state.lock();
-        while state.machine.clients() >= most {
+        while state.in_use >= CLIENT_REQUESTS {
             state.waiting_for_room = true;
             if self.room.wait_for(&mut state, GATE_CHECK).timed_out() {
                 drop(state);

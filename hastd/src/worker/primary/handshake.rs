@@ -2,9 +2,9 @@
 //! Facts: spec/hast-wire.md section 4.
 
 use super::Shell;
+use crate::log;
 use crate::worker::buffers::to_usize;
 use crate::worker::input::{Coming, Input, LinkError};
-use crate::worker::parent::{debug, error, info, warning};
 use hast_core::bitmap::Bitmap;
 use hast_core::message::{
     Extensions, Map, MessageError, Node, Step1Reply, Step1Request, Step2Reply, Step2Request,
@@ -72,13 +72,13 @@ impl Shell {
         match failure {
             Failure::GivenUp => {}
             Failure::Connect(why) => {
-                debug!(self.parent, 1, "Cannot connect to {remote}: {why}.");
+                log::debug!(1, "Cannot connect to {remote}: {why}.");
             }
             Failure::Step(step, error) => {
-                warning!(self.parent, "Handshake with {remote}: {step}: {error}.");
+                log::warning!("Handshake with {remote}: {step}: {error}.");
             }
             Failure::Refused(refusal, node, reason) => {
-                error!(self.parent, "{remote} refuses: {reason}");
+                log::error!("{remote} refuses: {reason}");
                 return self.event(|machine, out| machine.refused(session, refusal, node, out));
             }
         }
@@ -127,8 +127,7 @@ impl Shell {
                         && self.links.is_current(session)
                         && Instant::now() + WAIT < deadline =>
                 {
-                    info!(
-                        self.parent,
+                    log::info!(
                         "{} is primary itself; waiting for it to step down.",
                         self.links.remote()
                     );
@@ -141,7 +140,9 @@ impl Shell {
 
     fn connect(&self, session: Session, timeout: Duration) -> Result<Arc<TcpStream>, Failure> {
         if !self.links.has_remote() {
-            return Err(Failure::Connect("the configuration says `remote none`".into()));
+            return Err(Failure::Connect(
+                "the configuration says `remote none`".into(),
+            ));
         }
         let hopeless = || !self.links.is_current(session);
         let connection = self.parent.connect(timeout, hopeless);
@@ -194,12 +195,7 @@ impl Shell {
         answer.during(STEP)?
     }
 
-    fn say_hello(
-        &self,
-        replies: &TcpStream,
-        agreed: &Agreed,
-        hello: Hello,
-    ) -> Result<(), Failure> {
+    fn say_hello(&self, replies: &TcpStream, agreed: &Agreed, hello: Hello) -> Result<(), Failure> {
         const STEP: &str = "step 2 (comparing the nodes)";
         let request = Step2Request {
             resource: Text(self.name.as_bytes()),
@@ -245,12 +241,15 @@ impl Shell {
         let mut coming = coming.ok_or(MessageError::Value("size"))?;
         while !input.payload(&mut coming, true)? {}
         let bytes = coming.into_data().unwrap_or_else(|| self.map_pool.get(0));
-        Ok(Bitmap::from_map(self.extents.count(), &bytes))
+        Ok(Bitmap::from_map(self.local.extents.count(), &bytes))
     }
 }
 
 fn too_long(step: &'static str) -> Failure {
-    let error = io::Error::new(io::ErrorKind::InvalidInput, "the resource's name is too long");
+    let error = io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "the resource's name is too long",
+    );
     Failure::Step(step, error.into())
 }
 

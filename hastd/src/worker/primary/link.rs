@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 /// The machine's wishes, and the connections of the moment.
 pub(super) struct Links {
-    remote: Mutex<String>,
+    remote: Mutex<Option<String>>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -28,7 +28,7 @@ struct State {
 }
 
 impl Links {
-    pub(super) fn new(remote: String) -> Self {
+    pub(super) fn new(remote: Option<String>) -> Self {
         Self {
             remote: Mutex::new(remote),
             state: Mutex::default(),
@@ -38,10 +38,26 @@ impl Links {
 
     /// The peer's address, for messages.
     pub(super) fn remote(&self) -> String {
-        self.remote.lock().clone()
+        let remote = self.remote.lock();
+        remote.as_deref().unwrap_or("none").into()
     }
 
-    pub(super) fn set_remote(&self, remote: String) {
+    /// Whether there is to be a peer at all.
+    pub(super) fn has_remote(&self) -> bool {
+        self.remote.lock().is_some()
+    }
+
+    /// Whether the first attempt to reach the peer has ended.
+    pub(super) fn contacted(&self) -> bool {
+        self.state.lock().contacted
+    }
+
+    /// Whether there are connections that nobody has given up.
+    pub(super) fn is_connected(&self) -> bool {
+        !self.state.lock().connections.is_empty()
+    }
+
+    pub(super) fn set_remote(&self, remote: Option<String>) {
         *self.remote.lock() = remote;
     }
 

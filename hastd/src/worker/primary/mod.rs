@@ -16,9 +16,12 @@
 //! and done after unlocking, in any order, except that messages to the peer
 //! enter their queue under the lock (design 6.2).
 
+mod direct;
 mod frames;
 mod gate;
+mod handshake;
 mod link;
+mod receive;
 mod report;
 mod start;
 mod stop;
@@ -27,12 +30,15 @@ pub(super) use start::run;
 
 use super::Clock;
 use super::buffers::{Buffers, Payload};
+use super::local::Local;
 use super::output::Output;
-use super::parent::{Parent, error, info, warning};
+use super::parent::Parent;
 use super::stores::{Stores, Storing};
 use super::wire::{Wire, to_wire};
 use crate::config::Settings;
 use crate::ipc::Event;
+use crate::log;
+use direct::DirectReads;
 use frames::Frame;
 use gate::Client;
 use ggate::buffer::{Buf, Pool};
@@ -46,16 +52,18 @@ use hast_core::slab::RequestId;
 use hast_core::units::ByteRange;
 use link::Links;
 use parking_lot::{Condvar, Mutex};
-use start::DirectReads;
 use std::cell::RefCell;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 /// What the threads share.
-pub(super) struct Shell {
+struct Shell {
     name: String,
-    /// The local component.
-    path: String,
+    /// Name of the provider without `hast/`.
+    provider: String,
+    local: Local,
+    /// Whether the component can be told what is no longer needed.
+    deletes: bool,
     parent: Arc<Parent>,
     clock: Clock,
     settings: Mutex<Settings>,
@@ -67,6 +75,8 @@ pub(super) struct Shell {
     buffers: Arc<Buffers>,
     /// For the payloads of clients.
     pool: Pool,
+    /// For the peer's map, once per handshake.
+    map_pool: Pool,
     gate: Handle,
     disk: OnceLock<Disk<RequestId, Payload>>,
     output: Output<Frame>,
@@ -83,6 +93,7 @@ struct State {
     actions: Vec<Action>,
     /// The clients' requests, at their places.
     clients: Box<[Option<Client>]>,
+    in_use: u32,
     waiting_for_room: bool,
     has_stopped: bool,
 }
@@ -152,7 +163,9 @@ impl Shell {
                     Deferred::Complete(client, data, result)
                 }
                 Action::Release(id) => {
-                    state.clients[id.index()] = None;
+                    if state.clients[id.index()].take().is_some() {
+                        state.in_use -= 1;
+                    }
                     if std::mem::take(&mut state.waiting_for_room) {
                         self.room.notify_all();
                     }
@@ -222,7 +235,8 @@ impl Shell {
     fn local_done(&self, job: Job<RequestId, Payload>, result: nix::Result<()>) {
         let id = job.tag;
         if let Err(errno) = result {
-            self.parent.complain(&self.path, job.op, job.range, errno);
+            self.parent
+                .complain(&self.local.path, job.op, job.range, errno);
         }
         if let Payload::Own(data) = job.data {
             self.buffers.put_back(id, data);
@@ -245,9 +259,9 @@ impl Shell {
         };
         match why {
             Why::Stopping | Why::Reconfigured | Why::Changed => {
-                info!(self.parent, "Disconnecting from {remote}: {reason}.");
+                log::info!("Disconnecting from {remote}: {reason}.");
             }
-            _ => warning!(self.parent, "Disconnecting from {remote}: {reason}."),
+            _ => log::warning!("Disconnecting from {remote}: {reason}."),
         }
         self.end_link(session);
     }
@@ -263,30 +277,28 @@ impl Shell {
         let remote = self.links.remote();
         self.parent.event(match notice {
             Notice::Connected => {
-                info!(self.parent, "Connected to {remote}.");
+                log::info!("Connected to {remote}.");
                 self.links.had_contact();
                 Event::Connect
             }
             Notice::Disconnected => {
-                warning!(self.parent, "Disconnected from {remote}.");
+                log::warning!("Disconnected from {remote}.");
                 Event::Disconnect
             }
             Notice::SyncStarted => {
-                info!(self.parent, "Synchronization started.");
+                log::info!("Synchronization started.");
                 Event::SyncStart
             }
             Notice::SyncDone => {
-                info!(self.parent, "Synchronization complete: both nodes have the same data.");
+                log::info!("Synchronization complete: both nodes have the same data.");
                 Event::SyncDone
             }
             Notice::SyncInterrupted => {
-                warning!(self.parent, "Synchronization interrupted.");
+                log::warning!("Synchronization interrupted.");
                 Event::SyncInterrupted
             }
             Notice::SplitBrain => {
-                error!(
-                    self.parent,
-                    "Split-brain: both nodes have data that the other has not. Decide whose is given up, make that \
+                log::error!("Split-brain: both nodes have data that the other has not. Decide whose is given up, make that \
                      node secondary, and run there: hastctl resolve --discard-local {}",
                     self.name
                 );

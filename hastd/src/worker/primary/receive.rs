@@ -3,11 +3,11 @@
 //! for seconds.
 
 use super::{Deferred, Shell, list};
+use crate::log;
 use crate::worker::buffers::to_usize;
 use crate::worker::input::{Coming, Input, LinkError};
-use crate::worker::parent::warning;
 use ggate::gate::role::{Actor, Role};
-use hast_core::message::{MessageError, Reply};
+use hast_core::message::Reply;
 use hast_core::payload::PayloadError;
 use hast_core::primary::{Follows, Session};
 use hast_core::slab::RequestId;
@@ -139,7 +139,7 @@ impl Receiver {
     fn lose(&self, error: &LinkError) {
         let shell = &self.shell;
         if shell.links.is_current(self.session) && shell.links.is_connected() {
-            warning!(shell.parent, "Receiving from {}: {error}.", shell.links.remote());
+            log::warning!("Receiving from {}: {error}.", shell.links.remote());
         }
         shell.end_link(self.session);
         let session = self.session;

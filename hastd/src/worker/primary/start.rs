@@ -4,14 +4,15 @@ use super::direct::DirectReads;
 use super::link::Links;
 use super::{Shell, State};
 use crate::ipc::{FromWorker, Start, ToWorker};
+use crate::log;
 use crate::worker::area::DataArea;
-use crate::worker::buffers::Buffers;
+use crate::worker::buffers::{Buffers, to_usize};
 use crate::worker::local::Local;
 use crate::worker::output::Output;
-use crate::worker::parent::{Parent, error, info};
+use crate::worker::parent::Parent;
 use crate::worker::stores::Stores;
 use crate::worker::wire::Wire;
-use crate::worker::{Clock, Daemon, Failure, millis, spawn};
+use crate::worker::{Clock, Daemon, Failure, millis, on_termination, spawn};
 use ggate::buffer::Pool;
 use ggate::disk::Disk;
 use ggate::gate::handle::Handle;
@@ -35,15 +36,15 @@ pub(in crate::worker) fn run(
     mut daemon: Daemon,
     parent: &Arc<Parent>,
 ) -> Result<(), Failure> {
-    let local = Local::open(&start, parent)?;
+    let local = Local::open(&start)?;
     let ctl = gate::load_and_open().map_err(|error| Failure::Gate(error.to_string()))?;
-    let gate = obtain(ctl, &start, &local, parent)?;
-    let geometry = provider_geometry(&local);
+    let gate = obtain(ctl, &start, &local)?;
     let sandbox = start.sandbox.clone();
-    let shell = Arc::new(build(start, local, gate, geometry, parent));
+    let entropy = crate::worker::entropy()?;
+    let shell = Arc::new(build(start, local, gate, entropy, parent));
     attach_disk(&shell);
     start_threads(&shell)?;
-    crate::worker::give_up_privileges(sandbox.as_ref(), parent)?;
+    crate::worker::give_up_privileges(sandbox.as_ref())?;
     parent.tell(&FromWorker::Ready);
     let served = Arc::clone(&shell);
     spawn("ggatetd", move || served.serve_after_contact())?;
@@ -55,19 +56,14 @@ pub(in crate::worker) fn run(
 
 fn provider_geometry(local: &Local) -> Geometry {
     Geometry {
-        media_size: local.extents.datasize(),
+        media_size: local.metadata.datasize,
         sector_size: local.sectorsize,
     }
 }
 
 /// Makes the provider, or takes over the one a predecessor left behind: the
 /// requests that it had taken come again.
-fn obtain(
-    ctl: Box<dyn Ggctl>,
-    start: &Start,
-    local: &Local,
-    parent: &Parent,
-) -> Result<Handle, Failure> {
+fn obtain(ctl: Box<dyn Ggctl>, start: &Start, local: &Local) -> Result<Handle, Failure> {
     let name = format!("hast/{}", start.provider);
     let create = Create {
         geometry: provider_geometry(local),
@@ -79,30 +75,29 @@ fn obtain(
     };
     let unit = match ctl.create(&create) {
         Ok(unit) => {
-            info!(parent, "Device {name} created.");
+            log::info!("Device {name} created.");
             unit
         }
         Err(Errno::EEXIST) => {
             let taken = ctl.cancel(&GateId::Named(name.clone()), Cancel::All);
-            let unit = taken.map_err(|errno| Failure::Provider(name.clone(), errno))?;
+            let failed = |errno| Failure::Provider {
+                name: name.clone(),
+                errno,
+            };
+            let unit = taken.map_err(failed)?;
             if ctl.geometry(unit).is_some_and(|old| old != create.geometry) {
                 return Err(Failure::OtherSize(name));
             }
-            info!(parent, "Device {name} recovered.");
+            log::info!("Device {name} recovered.");
             unit
         }
-        Err(errno) => return Err(Failure::Provider(name, errno)),
+        Err(errno) => return Err(Failure::Provider { name, errno }),
     };
     Ok(Handle { ctl, unit })
 }
 
-fn build(
-    start: Start,
-    local: Local,
-    gate: Handle,
-    geometry: Geometry,
-    parent: &Arc<Parent>,
-) -> Shell {
+fn build(start: Start, local: Local, gate: Handle, entropy: u64, parent: &Arc<Parent>) -> Shell {
+    let geometry = provider_geometry(&local);
     let clock = Clock::start();
     let settings = start.settings;
     let buffers = Arc::new(Buffers::new(REQUESTS, COPYING));
@@ -115,11 +110,12 @@ fn build(
         map: &local.map,
         replication: settings.replication,
         timeout: millis(settings.timeout),
-        entropy: crate::worker::entropy(),
+        entropy,
         now: clock.now(),
     });
     Shell {
         name: start.name,
+        deletes: local.can_delete(),
         provider: start.provider,
         parent: Arc::clone(parent),
         clock,
@@ -135,12 +131,11 @@ fn build(
         }),
         room: Condvar::new(),
         stopped: Condvar::new(),
-        output: Output::new(Arc::clone(&buffers), LONGEST_REQUEST as usize),
+        output: Output::new(Arc::clone(&buffers), to_usize(LONGEST_REQUEST.into())),
         buffers,
         pool: Pool::new(start.memory),
-        map_pool: Pool::new(MAX_MAP as usize),
+        map_pool: Pool::new(to_usize(MAX_MAP.into())),
         direct_reads: DirectReads::new(&local, geometry),
-        extents: local.extents,
         gate,
         disk: OnceLock::new(),
         stores,
@@ -151,12 +146,7 @@ fn build(
 }
 
 fn attach_disk(shell: &Arc<Shell>) {
-    let local = &shell.local;
-    let area = DataArea::new(
-        Arc::clone(&local.media),
-        local.metadata.localoff,
-        local.metadata.datasize,
-    );
+    let area = DataArea::of(&shell.local);
     let completer = Arc::downgrade(shell);
     let disk = Disk::new(Arc::new(area), move |job, result| {
         if let Some(shell) = completer.upgrade() {
@@ -175,9 +165,7 @@ fn start_threads(shell: &Arc<Shell>) -> Result<(), Failure> {
     with("sendtd", |shell| shell.output.run(&**shell))?;
     with("storetd", |shell| {
         let local = &shell.local;
-        shell
-            .stores
-            .run(&**shell, &*local.media, &local.path, &shell.parent);
+        shell.stores.run(&**shell, &*local.media, &local.path);
     })?;
     with("linktd", Shell::make_links)?;
     with("modifytd", |shell| shell.run_direct_reads())?;
@@ -186,7 +174,9 @@ fn start_threads(shell: &Arc<Shell>) -> Result<(), Failure> {
             shell.tick();
             std::thread::sleep(crate::worker::TICK);
         }
-    })
+    })?;
+    let shell = Arc::clone(shell);
+    on_termination(move || shell.stop(false))
 }
 
 impl Shell {
@@ -199,15 +189,15 @@ impl Shell {
             // Whoever stops says so itself.
             Ok(_) if self.stopping.load(Ordering::SeqCst) => {}
             Ok(Ended::Destroyed | Ended::Stopped) => {
-                info!(self.parent, "Device hast/{} was destroyed.", self.provider);
+                log::info!("Device hast/{} was destroyed.", self.provider);
                 crate::worker::exit(&self.parent, 0);
             }
             Ok(Ended::Failed(errno)) => {
-                error!(self.parent, "Taking requests failed: {}.", errno.desc());
+                log::error!("Taking requests failed: {}.", errno.desc());
                 crate::worker::exit(&self.parent, Failure::OS);
             }
             Err(error) => {
-                error!(self.parent, "Cannot start threads: {error}.");
+                log::error!("Cannot start threads: {error}.");
                 crate::worker::exit(&self.parent, Failure::TEMPORARY);
             }
         }
@@ -237,7 +227,7 @@ impl Shell {
                 // This thread must go on listening: what is drained may need
                 // the peer.
                 if let Err(failure) = spawn("stoptd", move || shell.stop(if_closed)) {
-                    error!(self.parent, "Cannot stop in order: {failure}.");
+                    log::error!("Cannot stop in order: {failure}.");
                     crate::worker::exit(&self.parent, Failure::TEMPORARY);
                 }
             }
@@ -266,6 +256,6 @@ impl Shell {
                 machine.reconnect(out);
             }
         });
-        info!(self.parent, "Configuration reloaded successfully.");
+        log::info!("Configuration reloaded successfully.");
     }
 }

@@ -2,8 +2,9 @@
 
 use super::Shell;
 use crate::ipc::FromWorker;
-use crate::worker::parent::{info, warning};
+use crate::log;
 use ggate::gate::GateId;
+use hast_core::primary::Primary;
 use nix::errno::Errno;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -17,16 +18,16 @@ impl Shell {
         }
         // One that nobody has open can go first: there is nothing to drain.
         if if_closed && self.destroy(false) == Err(Errno::EBUSY) {
-            info!(self.parent, "Device hast/{} is open and stays.", self.provider);
+            log::info!("Device hast/{} is open and stays.", self.provider);
             self.stopping.store(false, Ordering::SeqCst);
             return self.parent.tell(&FromWorker::InUse);
         }
-        info!(self.parent, "Stopping: finishing what was begun.");
+        log::info!("Stopping: finishing what was begun.");
         self.drain();
         if !if_closed {
             if self.destroy(false) == Err(Errno::EBUSY) {
                 let name = &self.provider;
-                warning!(self.parent, "Device hast/{name} is open; destroying it by force.");
+                log::warning!("Device hast/{name} is open; destroying it by force.");
             }
             // What the run directory still says of it the daemon has removed.
             let _ = self.destroy(true);
@@ -37,13 +38,12 @@ impl Shell {
     fn drain(&self) {
         let patience = self.settings.lock().timeout;
         let deadline = Instant::now() + patience;
-        self.event(|machine, out| machine.stop(out));
+        self.event(Primary::stop);
         let mut state = self.state.lock();
         while !state.has_stopped {
             if self.stopped.wait_until(&mut state, deadline).timed_out() {
                 drop(state);
-                return warning!(
-                    self.parent,
+                return log::warning!(
                     "Requests are still under way after {} s; stopping without them.",
                     patience.as_secs()
                 );

@@ -1,8 +1,8 @@
 //! What a secondary sends, as bytes.
 
 use super::Shell;
+use crate::log;
 use crate::worker::output::{Encode, Gone, Large};
-use crate::worker::parent::warning;
 use crate::worker::wire::{append, append_data};
 use hast_core::message::Reply;
 use hast_core::payload::Workspace;
@@ -53,7 +53,7 @@ impl Encode for Shell {
 
     fn failed(&self, error: Errno) {
         let address = self.peers.address();
-        warning!(self.parent, "Sending to {address} failed: {}.", error.desc());
+        log::warning!("Sending to {address} failed: {}.", error.desc());
         // Whoever receives requests finds its connection at an end.
         self.peers.shut_down();
     }

@@ -15,6 +15,7 @@ mod frames;
 mod receive;
 mod report;
 mod start;
+mod stores;
 
 pub(super) use start::run;
 
@@ -22,11 +23,11 @@ use super::Clock;
 use super::buffers::{Buffers, Payload};
 use super::local::Local;
 use super::output::Output;
-use super::parent::{Parent, error, info, warning};
+use super::parent::Parent;
 use super::title::{self, Title};
 use super::wire::{Wire, to_wire};
-use crate::config::Settings;
 use crate::ipc::{Event, FromWorker};
+use crate::log;
 use frames::Frame;
 use ggate::buffer::Pool;
 use ggate::disk::{Disk, Job, Op as DiskOp};
@@ -38,20 +39,19 @@ use hast_core::slab::RequestId;
 use hast_core::units::ByteRange;
 use parking_lot::{Condvar, Mutex};
 use receive::Peers;
-use start::Stores;
 use std::cell::RefCell;
 use std::sync::{Arc, OnceLock};
+use stores::Stores;
 
 /// What the threads share.
-pub(super) struct Shell {
+struct Shell {
     name: String,
     local: Local,
     parent: Arc<Parent>,
     clock: Clock,
-    settings: Settings,
     title: title::Place,
     state: Mutex<State>,
-    /// Signalled when there is room for one more request.
+    /// Signalled when there is room for one more request, or nothing is left.
     room: Condvar,
     buffers: Arc<Buffers>,
     pool: Pool,
@@ -68,9 +68,11 @@ struct State {
     actions: Vec<Action>,
     /// The question of whoever gives up this node's data.
     discarding: Option<u64>,
+    has_stopped: bool,
 }
 
 /// What is done after unlocking.
+#[derive(Clone, Copy)]
 enum Deferred {
     Local(RequestId, Op),
     Release(RequestId),
@@ -124,7 +126,7 @@ impl Shell {
                 }
                 Action::Local { id, op } => Deferred::Local(id, op),
                 Action::Release(id) => {
-                    self.room.notify_one();
+                    self.room.notify_all();
                     Deferred::Release(id)
                 }
                 Action::Answer(session, rule, answer) => Deferred::Answer(session, rule, answer),
@@ -139,6 +141,11 @@ impl Shell {
                     Deferred::Discard(question, outcome)
                 }
                 Action::Notify(notice) => Deferred::Notify(notice),
+                Action::Stopped => {
+                    state.has_stopped = true;
+                    self.room.notify_all();
+                    continue;
+                }
             });
         }
     }
@@ -148,10 +155,7 @@ impl Shell {
             Deferred::Local(id, op) => self.run_locally(id, op),
             Deferred::Release(id) => self.buffers.release(id),
             Deferred::Answer(session, rule, answer) => self.peers.answer(session, rule, answer),
-            Deferred::Close(session) => {
-                warning!(self.parent, "The primary was silent for too long.");
-                self.end_link(session);
-            }
+            Deferred::Close(session) => self.end_link(session),
             Deferred::StoreMetadata => self.stores.want_metadata(),
             Deferred::ClearMap => self.stores.want_clear(),
             Deferred::FillMap => self.stores.want_fill(),
@@ -214,8 +218,7 @@ impl Shell {
     fn tell_of_discard(&self, question: u64, outcome: Discard) {
         let error = match outcome {
             Discard::Stored => {
-                info!(
-                    self.parent,
+                log::info!(
                     "This node's data is given up; it is copied from the primary when that connects."
                 );
                 None
@@ -233,17 +236,16 @@ impl Shell {
         let event = match notice {
             Notice::Connected => {
                 self.title.set(&Title::Secondary.of(&self.name));
-                info!(self.parent, "Primary {} connected.", self.peers.address());
+                log::info!("Primary {} connected.", self.peers.address());
                 Event::Connect
             }
             Notice::Disconnected => {
                 self.title.set(&Title::SecondaryIdle.of(&self.name));
-                warning!(self.parent, "Primary {} disconnected.", self.peers.address());
+                log::warning!("Primary {} disconnected.", self.peers.address());
                 Event::Disconnect
             }
             Notice::SplitBrain => {
-                error!(
-                    self.parent,
+                log::error!(
                     "Split-brain: both nodes have data that the other has not. To give up this node's, run here: \
                      hastctl resolve --discard-local {}",
                     self.name

@@ -2,11 +2,11 @@
 
 use super::{Frame, Shell};
 use crate::ipc::Peer;
+use crate::log;
 use crate::worker::buffers::to_usize;
 use crate::worker::input::{Coming, Input, LinkError};
-use crate::worker::parent::{error, info, warning};
-use hast_core::decision::{self, Rule, errmsg};
 use hast_core::bitmap::MAX_MAP;
+use hast_core::decision::{self, Rule, errmsg};
 use hast_core::message::{
     Extensions, LONGEST_DATA, Map, MessageError, Opening, Refusal, Request, RequestError,
     Step2Reply,
@@ -120,7 +120,7 @@ impl Shell {
     /// The daemon has let a primary in.
     pub(super) fn greet(&self, peer: &Peer, descriptors: Vec<OwnedFd>) {
         if let Err(error) = self.try_to_greet(peer, descriptors) {
-            warning!(self.parent, "Handshake with {}, step 2: {error}.", peer.address);
+            log::warning!("Handshake with {}, step 2: {error}.", peer.address);
         }
     }
 
@@ -186,8 +186,8 @@ impl Shell {
             if let Err(error) = self.serve(&link, rule, answer) {
                 let address = self.peers.address();
                 match error {
-                    LinkError::Closed => info!(self.parent, "Primary {address}: {error}."),
-                    error => warning!(self.parent, "Primary {address}: {error}."),
+                    LinkError::Closed => log::info!("Primary {address}: {error}."),
+                    error => log::warning!("Primary {address}: {error}."),
                 }
             }
             self.end_link(session);
@@ -252,9 +252,7 @@ impl Shell {
             self.pool.get(length)
         });
         let taken = self.event_with(|state| {
-            let taken = state
-                .machine
-                .request(session, &request, &mut state.actions);
+            let taken = state.machine.request(session, &request, &mut state.actions);
             match (taken, range) {
                 (Taken::Buffer(id), Some(range)) => self.buffers.put(id, range.offset(), data),
                 (Taken::Payload(id), Some(range)) => {
@@ -293,7 +291,7 @@ impl Shell {
 
     fn tell_of(&self, refusal: &Refusal) {
         let address = self.peers.address();
-        warning!(self.parent, "Primary {address}: refusing a request: {refusal}.");
+        log::warning!("Primary {address}: refusing a request: {}.", refusal.reason);
     }
 
     /// Answers step 2 on the connection of the requests.
@@ -307,7 +305,7 @@ impl Shell {
             Answer::Refused(node) => {
                 let own = self.state.lock().machine.metadata().clone();
                 let reason = errmsg(rule, &link.hello.primary, &decision::Secondary::of(&own));
-                error!(self.parent, "Refusing primary {address} (rule {name}): {reason}");
+                log::error!("Refusing primary {address} (rule {name}): {reason}");
                 let reply = Step2Reply::Refused {
                     node: Some(node),
                     reason: Text(reason.as_bytes()),
@@ -319,7 +317,7 @@ impl Shell {
                 source,
                 map: which,
             } => {
-                info!(self.parent, "Accepting primary {address} (rule {name}).");
+                log::info!("Accepting primary {address} (rule {name}).");
                 self.state.lock().machine.write_map(which, &mut map);
                 let (payload, sent) = self.wire.prepare(&map, &mut workspace);
                 let size = u32::try_from(map.len()).unwrap_or(u32::MAX);

@@ -4,23 +4,28 @@ use super::receive::Peers;
 use super::stores::Stores;
 use super::{Shell, State};
 use crate::ipc::{FromWorker, Start, ToWorker};
+use crate::log;
 use crate::worker::area::DataArea;
-use crate::worker::buffers::Buffers;
+use crate::worker::buffers::{Buffers, to_usize};
 use crate::worker::local::Local;
 use crate::worker::output::Output;
-use crate::worker::parent::{Parent, info};
+use crate::worker::parent::Parent;
 use crate::worker::title;
 use crate::worker::wire::Wire;
-use crate::worker::{Clock, Daemon, Failure, exit, give_up_privileges, on_termination, spawn};
+use crate::worker::{
+    Clock, Daemon, Failure, STOP_PATIENCE, exit, give_up_privileges, on_termination, spawn,
+};
 use ggate::buffer::Pool;
 use ggate::disk::Disk;
 use ggate::gate::{self, GateId};
+use ggate::media::Media as _;
 use hast_core::decision::OnImpossible;
 use hast_core::primary::LONGEST_REQUEST;
 use hast_core::secondary::{self, REQUESTS, Secondary};
 use parking_lot::{Condvar, Mutex};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 /// Runs until the daemon ends it; its messages come on this thread.
 pub(in crate::worker) fn run(
@@ -29,13 +34,13 @@ pub(in crate::worker) fn run(
     parent: &Arc<Parent>,
 ) -> Result<(), Failure> {
     let title = title::Place::find();
-    destroy_orphan(&start.provider, parent);
-    let local = Local::open(&start, parent)?;
+    destroy_orphan(&start.provider);
+    let local = Local::open(&start)?;
     let sandbox = start.sandbox.clone();
     let shell = Arc::new(build(start, local, title, parent));
     attach_disk(&shell);
     start_threads(&shell)?;
-    give_up_privileges(sandbox.as_ref(), parent)?;
+    give_up_privileges(sandbox.as_ref())?;
     parent.tell(&FromWorker::Ready);
     loop {
         let received = daemon.receive()?;
@@ -44,13 +49,13 @@ pub(in crate::worker) fn run(
 }
 
 /// The provider of a primary that died here: nobody will serve it any more.
-fn destroy_orphan(provider: &str, parent: &Parent) {
+fn destroy_orphan(provider: &str) {
     let name = GateId::Named(format!("hast/{provider}"));
     // Without a gate there are no providers.
     if let Ok(ctl) = gate::open()
         && ctl.destroy(&name, true).is_ok()
     {
-        info!(parent, "Device hast/{provider}, which nobody served, destroyed.");
+        log::info!("Device hast/{provider}, which nobody served, destroyed.");
     }
 }
 
@@ -81,9 +86,10 @@ fn build(start: Start, local: Local, title: title::Place, parent: &Arc<Parent>) 
             machine,
             actions: Vec::new(),
             discarding: None,
+            has_stopped: false,
         }),
         room: Condvar::new(),
-        output: Output::new(Arc::clone(&buffers), LONGEST_REQUEST as usize),
+        output: Output::new(Arc::clone(&buffers), to_usize(LONGEST_REQUEST.into())),
         buffers,
         pool: Pool::new(start.memory),
         disk: OnceLock::new(),
@@ -151,13 +157,22 @@ impl Shell {
     /// What the primary was told to be in memory shall not be lost because a
     /// role changes: it is written, and flushed.
     fn stop(&self) -> ! {
-        self.peers.shut_down();
-        if let Some(disk) = self.disk.get()
-            && disk.finish(crate::worker::STOP_PATIENCE)
-        {
-            let _ = self.local.media.flush();
+        let deadline = Instant::now() + STOP_PATIENCE;
+        self.event(Secondary::stop);
+        let mut state = self.state.lock();
+        while !state.has_stopped {
+            if self.room.wait_until(&mut state, deadline).timed_out() {
+                log::warning!("Requests are still under way; stopping without them.");
+                break;
+            }
         }
-        info!(self.parent, "Stopped.");
+        drop(state);
+        // There is nobody to be told when that fails, but the log.
+        if let Err(errno) = self.local.media.flush() {
+            let path = &self.local.path;
+            log::error!("{path}: cannot be flushed: {}.", errno.desc());
+        }
+        log::info!("Stopped.");
         exit(&self.parent, 0)
     }
 }

@@ -2,8 +2,9 @@
 //! their own: they wait for the disk.
 
 use super::Shell;
-use crate::worker::parent::warning;
+use crate::log;
 use crate::worker::stores::write_block;
+use ggate::media::Media as _;
 use hast_core::decision::MapSent;
 use hast_core::metadata::{BLOCK, BLOCK_LENGTH};
 use nix::errno::Errno;
@@ -93,7 +94,7 @@ impl Shell {
     fn complain(&self, what: &str, stored: nix::Result<()>) {
         if let Err(errno) = stored {
             let path = &self.local.path;
-            warning!(self.parent, "{path}: {what} cannot be stored: {}.", errno.desc());
+            log::warning!("{path}: {what} cannot be stored: {}.", errno.desc());
         }
     }
 }
