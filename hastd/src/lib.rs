@@ -5,6 +5,8 @@
 //! |---|---|
 //! | [`component`] | the file or disk below a resource |
 //! | [`config`] | hast.conf(5) and what is only ours, beside it |
+//! | `control` | what hastctl and hastd say to one another |
+//! | [`daemon`] | hastd's parent process |
 //! | [`ipc`] | what the daemon and its workers say to one another |
 //! | [`log`] | messages for people |
 //! | [`status`] | what a worker tells about itself |
@@ -12,7 +14,11 @@
 
 pub mod component;
 pub mod config;
+mod control;
+pub mod daemon;
+mod inbox;
 pub mod ipc;
 pub mod log;
+mod socket;
 pub mod status;
 pub mod worker;
