@@ -479,6 +479,7 @@ impl<T> Machine<T> {
                 if self.role == Role::Primary {
                     self.orphan = !in_order;
                 }
+                self.dismiss(ECANCELED, "its role was changed meanwhile", out);
                 self.phase = Phase::None;
                 if let Some(change) = self.active.take() {
                     self.finish(change, now, out);
