@@ -5,8 +5,9 @@
 //! looked up by a thread of their own, again and again; while a name cannot be
 //! looked up, its last addresses count.
 
-use super::endpoint::{Endpoint, Host, PORT};
+use super::endpoint::{look_up, numeric};
 use super::greet::Origin;
+use crate::config::address::{Address, TcpAddress};
 use crate::log;
 use ggate::daemon;
 use parking_lot::{Condvar, Mutex};
@@ -37,8 +38,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     /// What is to be looked up.
-    names: Vec<Host>,
-    found: HashMap<Host, Vec<IpAddr>>,
+    names: Vec<TcpAddress>,
+    found: HashMap<TcpAddress, Vec<IpAddr>>,
     /// Somebody whom nobody knows has connected.
     doubt: bool,
     ended: bool,
@@ -57,8 +58,8 @@ impl Access {
         let mut state = self.shared.state.lock();
         state.names.clear();
         for remote in remotes {
-            if let Ok(Endpoint::Tcp(host)) = Endpoint::parse(remote, PORT)
-                && host.numeric().is_none()
+            if let Ok(Address::Tcp(host)) = Address::parse(remote)
+                && numeric(&host).is_none()
                 && !state.names.contains(&host)
             {
                 state.names.push(host);
@@ -85,13 +86,13 @@ impl Access {
 
     /// Whether a resource with this `remote` may be asked for from there.
     pub(super) fn allows(&self, remote: Option<&str>, from: Origin) -> bool {
-        let Some(Ok(endpoint)) = remote.map(|remote| Endpoint::parse(remote, PORT)) else {
+        let Some(Ok(address)) = remote.map(Address::parse) else {
             return false;
         };
-        match (endpoint, from) {
-            (Endpoint::Unix(_), Origin::Unix) => true,
-            (Endpoint::Tcp(host), Origin::Tcp(from)) => match host.numeric() {
-                Some(address) => is_same(address.ip(), from.ip()),
+        match (address, from) {
+            (Address::Unix(_), Origin::Unix) => true,
+            (Address::Tcp(host), Origin::Tcp(from)) => match numeric(&host) {
+                Some(address) => is_same(address, from.ip()),
                 None => {
                     let state = self.shared.state.lock();
                     let known = state.found.get(&host).into_iter().flatten();
@@ -152,15 +153,15 @@ impl Shared {
     }
 
     /// The resolver takes as long as it does, so nothing is locked meanwhile.
-    fn look_up(&self, host: &Host) -> bool {
-        match host.look_up() {
+    fn look_up(&self, host: &TcpAddress) -> bool {
+        match look_up(host, 0) {
             Ok(addresses) => {
                 let addresses: Vec<IpAddr> = addresses.iter().map(|a| a.ip()).collect();
                 let mut state = self.state.lock();
                 let before = state.found.insert(host.clone(), addresses.clone());
                 drop(state);
                 if before.as_ref() != Some(&addresses) {
-                    log::debug!(1, "{host} is {addresses:?}.");
+                    log::debug!(1, "{} is {addresses:?}.", host.host);
                 }
                 true
             }
@@ -171,7 +172,7 @@ impl Shared {
                 } else {
                     "nobody is let in by it"
                 };
-                log::warning!("Unable to resolve {host}: {error}; {what}.");
+                log::warning!("Unable to resolve {}: {error}; {what}.", host.host);
                 false
             }
         }

@@ -2,9 +2,10 @@
 //! Looking a name up and connecting take their time, so each is done by a
 //! thread, one for a resource at most.
 
-use super::endpoint::{Endpoint, Host, PORT};
+use super::endpoint::look_up;
 use super::waker::Waker;
 use crate::config;
+use crate::config::address::{Address, DEFAULT_PORT, TcpAddress};
 use ggate::daemon;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::collections::HashMap;
@@ -115,21 +116,21 @@ impl Wish {
         let deadline = Instant::now() + self.timeout;
         let remote = self.remote.as_deref();
         let remote = remote.ok_or_else(|| io::Error::other("there is no other node"))?;
-        match Endpoint::parse(remote, PORT)? {
-            Endpoint::Unix(path) => {
+        match parse(remote)? {
+            Address::Unix(path) => {
                 let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
                 socket.connect_timeout(&SockAddr::unix(path)?, self.timeout)?;
                 Ok(socket.into())
             }
-            Endpoint::Tcp(host) => self.connect_to(&host, deadline),
+            Address::Tcp(host) => self.connect_to(&host, deadline),
         }
     }
 
     /// To the first of its addresses that answers.
-    fn connect_to(&self, host: &Host, deadline: Instant) -> io::Result<OwnedFd> {
+    fn connect_to(&self, host: &TcpAddress, deadline: Instant) -> io::Result<OwnedFd> {
         let source = self.source_address()?;
         let mut last = None;
-        for address in host.look_up()? {
+        for address in look_up(host, DEFAULT_PORT)? {
             if source.is_some_and(|source| source.is_ipv4() != address.is_ipv4()) {
                 continue;
             }
@@ -149,13 +150,17 @@ impl Wish {
         let Some(source) = self.source.as_deref() else {
             return Ok(None);
         };
-        match Endpoint::parse(source, 0)? {
-            Endpoint::Tcp(host) => Ok(host.look_up()?.first().copied()),
-            Endpoint::Unix(_) => Err(io::Error::other(format!(
+        match parse(source)? {
+            Address::Tcp(host) => Ok(Some(host.resolve(0)?)),
+            Address::Unix(_) => Err(io::Error::other(format!(
                 "source {source}: only a TCP address can be connected from"
             ))),
         }
     }
+}
+
+fn parse(text: &str) -> io::Result<Address> {
+    Address::parse(text).map_err(|error| io::Error::other(format!("{text}: {error}")))
 }
 
 fn connect(

@@ -1,7 +1,7 @@
 //! Sockets that peers connect to.
 
-use super::endpoint::{Endpoint, PORT};
 use super::greet::Origin;
+use crate::config::address::{Address, DEFAULT_PORT};
 use crate::socket::PrivateSocket;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -34,16 +34,9 @@ impl Listener {
     /// Listens at an address of the configuration. A name is looked up, which
     /// may take long.
     pub(super) fn bind(address: &str) -> io::Result<Self> {
-        let socket = match Endpoint::parse(address, PORT)? {
-            Endpoint::Unix(path) => Kind::Unix(PrivateSocket::bind(&path, MODE)?),
-            Endpoint::Tcp(host) => {
-                let addresses = match host.numeric() {
-                    Some(address) => vec![address],
-                    None => host.look_up()?,
-                };
-                // Like base, on the first one only.
-                Kind::Tcp(bind(addresses[0])?)
-            }
+        let socket = match Address::parse(address).map_err(io::Error::other)? {
+            Address::Unix(path) => Kind::Unix(PrivateSocket::bind(&path, MODE)?),
+            Address::Tcp(address) => Kind::Tcp(bind(address.resolve(DEFAULT_PORT)?)?),
         };
         Ok(Self {
             address: address.to_owned(),
