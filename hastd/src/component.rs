@@ -17,6 +17,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::{fmt, io};
 
 /// Zeros written at once.
@@ -26,7 +27,7 @@ static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 #[derive(Debug)]
 pub struct Component {
     path: PathBuf,
-    media: LocalMedia,
+    media: Arc<LocalMedia>,
     lock: Option<Flock<OwnedFd>>,
 }
 
@@ -51,7 +52,7 @@ impl Component {
             .map_err(|error| ComponentError::new(path, Problem::Open(error)))?;
         Ok(Self {
             path: path.to_owned(),
-            media,
+            media: Arc::new(media),
             lock: None,
         })
     }
@@ -81,7 +82,7 @@ impl Component {
 
     /// What reads and writes its data.
     #[must_use]
-    pub const fn media(&self) -> &LocalMedia {
+    pub const fn media(&self) -> &Arc<LocalMedia> {
         &self.media
     }
 

@@ -21,7 +21,7 @@ pub(super) struct DataArea {
 impl DataArea {
     pub(super) fn of(local: &Local) -> Self {
         Self {
-            component: Arc::clone(&local.media),
+            component: local.media.clone(),
             offset: local.metadata.localoff,
             size: local.metadata.datasize,
         }

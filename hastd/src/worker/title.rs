@@ -45,6 +45,7 @@ impl Place {
         Self {}
     }
 
+    #[expect(clippy::unused_self, reason = "elsewhere the place must be known")]
     pub(super) fn set(&self, title: &str) {
         let Ok(title) = std::ffi::CString::new(title) else {
             return;

@@ -10,6 +10,7 @@ use hast_core::metadata::{BLOCK_LENGTH, CreateOptions, Metadata, Provider};
 use hast_core::payload::{Checksum, Compression};
 use hast_core::primary::Replication;
 use hast_core::units::{Token, Version};
+use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -55,12 +56,23 @@ pub(crate) struct Worker {
     inbox: Inbox<(FromWorker, Vec<OwnedFd>)>,
     pub(crate) log: Vec<String>,
     pub(crate) events: Vec<Event>,
+    /// Attempts to connect that nobody has waited for.
+    attempts: VecDeque<u64>,
 }
 
 impl Worker {
-    pub(crate) fn start(sandbox: &Sandbox, local: &Path, primary: bool, settings: Settings) -> Self {
+    pub(crate) fn start(
+        sandbox: &Sandbox,
+        local: &Path,
+        primary: bool,
+        settings: Settings,
+    ) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let title = if primary { Title::Primary } else { Title::SecondaryIdle };
+        let title = if primary {
+            Title::Primary
+        } else {
+            Title::SecondaryIdle
+        };
         let child = Command::new(env!("CARGO_BIN_EXE_hastd"))
             .arg0(title.of(NAME))
             .env("GGATE_RUNDIR", sandbox.run_dir())
@@ -72,7 +84,10 @@ impl Worker {
         std::thread::spawn(move || {
             let mut receiver = Receiver::default();
             while let Ok(received) = receiver.receive(reading.as_fd()) {
-                if sender.send((received.message, received.descriptors)).is_err() {
+                if sender
+                    .send((received.message, received.descriptors))
+                    .is_err()
+                {
                     break;
                 }
             }
@@ -83,6 +98,7 @@ impl Worker {
             inbox,
             log: Vec::new(),
             events: Vec::new(),
+            attempts: VecDeque::new(),
         };
         worker.tell(&ToWorker::Start(Box::new(Start {
             name: NAME.into(),
@@ -105,7 +121,11 @@ impl Worker {
 
     /// Takes messages until one is what is wanted; log lines and events are
     /// collected.
-    pub(crate) fn wait<T>(&mut self, what: &str, mut want: impl FnMut(&FromWorker) -> Option<T>) -> T {
+    pub(crate) fn wait<T>(
+        &mut self,
+        what: &str,
+        mut want: impl FnMut(&FromWorker) -> Option<T>,
+    ) -> T {
         let deadline = Instant::now() + DEADLINE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -120,6 +140,7 @@ impl Worker {
                             }
                         }
                         FromWorker::Event(event) => self.events.push(event),
+                        FromWorker::Connect { attempt } => self.attempts.push_back(attempt),
                         _ => {}
                     }
                     if let Some(found) = found {
@@ -128,14 +149,19 @@ impl Worker {
                 }
                 Err(RecvTimeoutError::Timeout) => panic!("waited in vain for {what}"),
                 Err(RecvTimeoutError::Disconnected) => {
-                    panic!("the worker ended; waited for {what}: {:?}", self.child.wait())
+                    panic!(
+                        "the worker ended; waited for {what}: {:?}",
+                        self.child.wait()
+                    )
                 }
             }
         }
     }
 
     pub(crate) fn ready(&mut self) {
-        self.wait("Ready", |message| (*message == FromWorker::Ready).then_some(()));
+        self.wait("Ready", |message| {
+            (*message == FromWorker::Ready).then_some(())
+        });
     }
 
     pub(crate) fn event(&mut self, event: Event) {
@@ -143,16 +169,20 @@ impl Worker {
             self.events.remove(at);
             return;
         }
-        self.wait(event.name(), |message| (*message == FromWorker::Event(event)).then_some(()));
+        self.wait(event.name(), |message| {
+            (*message == FromWorker::Event(event)).then_some(())
+        });
         self.events.pop();
     }
 
     /// The attempt it asks to connect for.
     pub(crate) fn asks_to_connect(&mut self) -> u64 {
-        self.wait("Connect", |message| match message {
-            FromWorker::Connect { attempt } => Some(*attempt),
-            _ => None,
-        })
+        if self.attempts.is_empty() {
+            self.wait("Connect", |message| {
+                matches!(message, FromWorker::Connect { .. }).then_some(())
+            });
+        }
+        self.attempts.pop_front().unwrap()
     }
 
     pub(crate) fn connected(&mut self, attempt: u64, socket: Option<TcpStream>) {

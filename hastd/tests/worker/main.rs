@@ -1,4 +1,6 @@
 //! Workers as processes, without a daemon: the tests are theirs.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails says so")]
+
 mod harness;
 mod pair;

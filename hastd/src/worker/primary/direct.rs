@@ -9,6 +9,7 @@ use super::Shell;
 use crate::log;
 use crate::worker::local::Local;
 use ggate::gate::Modify;
+use ggate::media::Media as _;
 use ggate::range::Geometry;
 use parking_lot::{Condvar, Mutex};
 
@@ -22,7 +23,7 @@ pub(super) struct DirectReads {
 impl DirectReads {
     pub(super) fn new(local: &Local, gate: Geometry) -> Self {
         let provider = local.path.strip_prefix("/dev/");
-        let provider = provider.filter(|_| cfg!(target_os = "freebsd") && local.provider.is_some());
+        let provider = provider.filter(|_| cfg!(target_os = "freebsd") && local.is_provider());
         Self {
             on: provider.map(|name| Modify::ReadProvider {
                 name: name.into(),

@@ -4,6 +4,7 @@ use super::Shell;
 use crate::ipc::FromWorker;
 use crate::log;
 use ggate::gate::GateId;
+use hast_core::primary::Primary;
 use nix::errno::Errno;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -37,7 +38,7 @@ impl Shell {
     fn drain(&self) {
         let patience = self.settings.lock().timeout;
         let deadline = Instant::now() + patience;
-        self.event(|machine, out| machine.stop(out));
+        self.event(Primary::stop);
         let mut state = self.state.lock();
         while !state.has_stopped {
             if self.stopped.wait_until(&mut state, deadline).timed_out() {

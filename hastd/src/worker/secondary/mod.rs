@@ -51,7 +51,7 @@ struct Shell {
     clock: Clock,
     title: title::Place,
     state: Mutex<State>,
-    /// Signalled when there is room for one more request.
+    /// Signalled when there is room for one more request, or nothing is left.
     room: Condvar,
     buffers: Arc<Buffers>,
     pool: Pool,
@@ -68,9 +68,11 @@ struct State {
     actions: Vec<Action>,
     /// The question of whoever gives up this node's data.
     discarding: Option<u64>,
+    has_stopped: bool,
 }
 
 /// What is done after unlocking.
+#[derive(Clone, Copy)]
 enum Deferred {
     Local(RequestId, Op),
     Release(RequestId),
@@ -124,7 +126,7 @@ impl Shell {
                 }
                 Action::Local { id, op } => Deferred::Local(id, op),
                 Action::Release(id) => {
-                    self.room.notify_one();
+                    self.room.notify_all();
                     Deferred::Release(id)
                 }
                 Action::Answer(session, rule, answer) => Deferred::Answer(session, rule, answer),
@@ -139,6 +141,11 @@ impl Shell {
                     Deferred::Discard(question, outcome)
                 }
                 Action::Notify(notice) => Deferred::Notify(notice),
+                Action::Stopped => {
+                    state.has_stopped = true;
+                    self.room.notify_all();
+                    continue;
+                }
             });
         }
     }
@@ -148,10 +155,7 @@ impl Shell {
             Deferred::Local(id, op) => self.run_locally(id, op),
             Deferred::Release(id) => self.buffers.release(id),
             Deferred::Answer(session, rule, answer) => self.peers.answer(session, rule, answer),
-            Deferred::Close(session) => {
-                log::warning!("The primary was silent for too long.");
-                self.end_link(session);
-            }
+            Deferred::Close(session) => self.end_link(session),
             Deferred::StoreMetadata => self.stores.want_metadata(),
             Deferred::ClearMap => self.stores.want_clear(),
             Deferred::FillMap => self.stores.want_fill(),

@@ -18,6 +18,7 @@ use crate::worker::{
 use ggate::buffer::Pool;
 use ggate::disk::Disk;
 use ggate::gate::{self, GateId};
+use ggate::media::Media as _;
 use hast_core::decision::OnImpossible;
 use hast_core::primary::LONGEST_REQUEST;
 use hast_core::secondary::{self, REQUESTS, Secondary};
@@ -85,6 +86,7 @@ fn build(start: Start, local: Local, title: title::Place, parent: &Arc<Parent>) 
             machine,
             actions: Vec::new(),
             discarding: None,
+            has_stopped: false,
         }),
         room: Condvar::new(),
         output: Output::new(Arc::clone(&buffers), to_usize(LONGEST_REQUEST.into())),
@@ -155,10 +157,10 @@ impl Shell {
     /// What the primary was told to be in memory shall not be lost because a
     /// role changes: it is written, and flushed.
     fn stop(&self) -> ! {
-        self.peers.shut_down();
         let deadline = Instant::now() + STOP_PATIENCE;
+        self.event(Secondary::stop);
         let mut state = self.state.lock();
-        while state.machine.in_flight() > 0 {
+        while !state.has_stopped {
             if self.room.wait_until(&mut state, deadline).timed_out() {
                 log::warning!("Requests are still under way; stopping without them.");
                 break;

@@ -4,6 +4,7 @@
 use super::Shell;
 use crate::log;
 use crate::worker::stores::write_block;
+use ggate::media::Media as _;
 use hast_core::decision::MapSent;
 use hast_core::metadata::{BLOCK, BLOCK_LENGTH};
 use nix::errno::Errno;
