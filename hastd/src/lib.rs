@@ -7,6 +7,7 @@
 //! | [`config`] | hast.conf(5) and what is only ours, beside it |
 //! | [`ipc`] | what the daemon and its workers say to one another |
 //! | [`log`] | messages for people |
+//! | [`sandbox`] | giving privileges up |
 //! | [`status`] | what a worker tells about itself |
 //! | [`worker`] | one process per active resource |
 
@@ -14,5 +15,6 @@ pub mod component;
 pub mod config;
 pub mod ipc;
 pub mod log;
+pub mod sandbox;
 pub mod status;
 pub mod worker;
