@@ -9,6 +9,7 @@
 //! | [`daemon`] | hastd's parent process |
 //! | [`ipc`] | what the daemon and its workers say to one another |
 //! | [`log`] | messages for people |
+//! | [`sandbox`] | giving privileges up |
 //! | [`status`] | what a worker tells about itself |
 //! | [`worker`] | one process per active resource |
 
@@ -19,6 +20,7 @@ pub mod daemon;
 mod inbox;
 pub mod ipc;
 pub mod log;
+pub mod sandbox;
 mod socket;
 pub mod status;
 pub mod worker;
