@@ -2,6 +2,7 @@
 //! Facts: spec/hast-wire.md sections 4.1 to 4.3.
 
 use super::Daemon;
+use super::children::Worker;
 use super::greet::{Caller, Origin, Shown, Visitor, hand_over, wrong_role};
 use super::unit::Unit;
 use crate::ipc;
@@ -99,9 +100,10 @@ fn may_ask(unit: &Unit, origin: Origin, allowed: bool) -> Result<(), No> {
             ..No::new(wrong_role(role), Level::Warning, line)
         });
     }
-    if !unit.machine.takes_peers() {
-        let reason = "The secondary's worker process does not run at the moment.";
-        let line = format!("{about}{origin} turned away: the worker process does not run.");
+    let listens = unit.worker.as_ref().is_some_and(Worker::listens);
+    if !unit.machine.takes_peers() || !listens {
+        let reason = "The secondary's worker process does not answer at the moment.";
+        let line = format!("{about}{origin} turned away: the worker process does not answer.");
         return Err(No::new(reason, Level::Warning, line));
     }
     Ok(())

@@ -21,7 +21,7 @@ const ENDING: Duration = Duration::from_secs(5);
 
 /// How a process ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// By itself, with this status.
     Code(i32),
     /// By this signal.
@@ -48,81 +48,46 @@ impl Display for Exit {
     }
 }
 
-/// A process that was started.
-pub trait Process: Send {
-    /// Its id.
-    fn id(&self) -> u32;
-    /// How it ended, if it has.
-    fn try_wait(&mut self) -> io::Result<Option<Exit>>;
-    /// Ends it where it stands.
-    fn kill(&mut self);
-}
-
-/// Starts workers.
-pub trait Launcher: Send {
-    /// Starts one that is called `title` and has `socket` as descriptor 0.
-    fn launch(&self, title: &str, socket: UnixStream) -> io::Result<Box<dyn Process>>;
-}
-
-/// Runs the program that is running, again. Opened once: an upgrade in between
-/// cannot mix versions.
+/// The program that is running, to be run again as a worker. Opened once: an
+/// upgrade in between cannot mix versions.
 #[derive(Debug)]
-pub struct Binary(File);
+pub(super) struct Binary(File);
 
 impl Binary {
     /// The running program.
-    pub fn own() -> io::Result<Self> {
+    pub(super) fn own() -> io::Result<Self> {
         Ok(Self(File::open(std::env::current_exe()?)?))
     }
-}
 
-impl Launcher for Binary {
-    fn launch(&self, title: &str, socket: UnixStream) -> io::Result<Box<dyn Process>> {
-        let mut command = Exec::new(&self.0, [title.into()])?.command(title);
-        command
+    /// Runs it under this name, with the socket as descriptor 0.
+    fn run(&self, title: &str, socket: UnixStream) -> io::Result<Child> {
+        Exec::new(&self.0, [title.into()])?
+            .command(title)
             .stdin(OwnedFd::from(socket))
             .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        Ok(Box::new(command.spawn()?))
-    }
-}
-
-impl Process for Child {
-    fn id(&self) -> u32 {
-        Self::id(self)
-    }
-
-    fn try_wait(&mut self) -> io::Result<Option<Exit>> {
-        Ok(Self::try_wait(self)?.map(Exit::from))
-    }
-
-    fn kill(&mut self) {
-        // It fails for one that has ended and was waited for.
-        let _ = Self::kill(self);
+            .stderr(Stdio::null())
+            .spawn()
     }
 }
 
 /// A process and the channel to it.
 pub(super) struct Worker {
-    process: Box<dyn Process>,
+    process: Child,
     channel: Channel,
     receiver: Receiver,
     /// Since when nothing can be heard of it any more.
     closed: Option<Instant>,
-    /// When it began.
-    pub(super) since: Instant,
 }
 
 impl Worker {
-    pub(super) fn start(launcher: &dyn Launcher, title: &str) -> io::Result<Self> {
+    pub(super) fn start(binary: &Binary, title: &str) -> io::Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         Ok(Self {
-            process: launcher.launch(title, theirs)?,
+            process: binary.run(title, theirs)?,
             channel: Channel::new(ours),
             receiver: Receiver::default(),
             closed: None,
-            since: Instant::now(),
         })
     }
 
@@ -193,7 +158,7 @@ impl Worker {
         if let ChannelError::Ended = error {
             return Ok(());
         }
-        self.process.kill();
+        self.kill();
         Err(error)
     }
 
@@ -205,14 +170,91 @@ impl Worker {
     /// How it ended, if it has. Kills one that has closed its socket long ago.
     pub(super) fn try_wait(&mut self, now: Instant) -> Option<Exit> {
         if self.due().is_some_and(|due| now >= due) {
-            self.process.kill();
+            self.kill();
             self.closed = Some(now);
         }
         // An error means that it is no child of ours (any more).
-        self.process.try_wait().unwrap_or(Some(Exit::Code(-1)))
+        match self.process.try_wait() {
+            Ok(status) => status.map(Exit::from),
+            Err(_) => Some(Exit::Code(-1)),
+        }
     }
 
     pub(super) fn kill(&mut self) {
-        self.process.kill();
+        // It fails for one that has ended and was waited for.
+        let _ = self.process.kill();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ipc::Event;
+    use std::io::Write as _;
+    use std::process::Command;
+    use testkit::process::wait_for;
+
+    /// A worker that does nothing, and the far end of its channel.
+    fn worker(program: &str, argument: &str) -> (Worker, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let worker = Worker {
+            process: Command::new(program).arg(argument).spawn().unwrap(),
+            channel: Channel::new(ours),
+            receiver: Receiver::default(),
+            closed: None,
+        };
+        (worker, theirs)
+    }
+
+    fn wait(worker: &mut Worker) -> Exit {
+        wait_for("the worker's end", || worker.try_wait(Instant::now()))
+    }
+
+    #[test]
+    fn one_that_talks_nonsense_is_killed() {
+        let (mut worker, mut theirs) = worker("sleep", "60");
+        theirs.write_all(b"\xff\xff\xff\xff\xff nonsense").unwrap();
+        let mut out = Vec::new();
+        assert!(worker.converse(&mut out).is_err());
+        assert!(out.is_empty() && worker.interest().is_none());
+        assert_eq!(wait(&mut worker), Exit::Signal(9));
+    }
+
+    #[test]
+    fn one_that_does_not_listen_is_killed() {
+        let (mut worker, _theirs) = worker("sleep", "60");
+        let question = ToWorker::Status { question: 1 };
+        while worker.tell(&question, Vec::new()).is_ok() {
+            assert!(worker.interest().is_some());
+        }
+        assert_eq!(wait(&mut worker), Exit::Signal(9));
+    }
+
+    #[test]
+    fn last_words_are_heard() {
+        let (mut worker, theirs) = worker("sh", "-c");
+        let mut theirs = Channel::new(theirs);
+        for _ in 0..100 {
+            let event = FromWorker::Event(Event::SyncInterrupted);
+            theirs.send(&event, Vec::new()).unwrap();
+        }
+        drop(theirs);
+        assert_eq!(wait(&mut worker), Exit::Code(2));
+        let mut out = Vec::new();
+        worker.last_words(&mut out);
+        assert_eq!(out.len(), 100);
+    }
+
+    #[test]
+    fn one_that_only_closes_its_socket_is_killed_later() {
+        let (mut worker, theirs) = worker("sleep", "60");
+        drop(theirs);
+        worker.converse(&mut Vec::new()).unwrap();
+        let now = Instant::now();
+        assert_eq!(worker.try_wait(now), None);
+        assert!(worker.due().unwrap() <= now + ENDING);
+        assert_eq!(worker.try_wait(now + ENDING), None);
+        assert_eq!(wait(&mut worker), Exit::Signal(9));
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | `options`, `start` | from the command line to the loop |
 //! | `poll`, `signals`, `waker` | what the loop waits for |
 //! | `resource` | the role of a resource, as a machine without sockets |
 //! | `unit`, `resources` | one resource with its worker, and all of them |
@@ -26,15 +27,17 @@ mod greet;
 mod hooks;
 pub(crate) mod limit;
 mod listen;
+mod options;
 pub(crate) mod poll;
 mod requests;
 pub(crate) mod resource;
 mod resources;
 mod signals;
+mod start;
 mod unit;
 mod waker;
 
-pub use children::{Binary, Exit, Launcher, Process};
+pub use start::main;
 
 use crate::config::Config;
 use crate::control::reply::Answer;
@@ -43,6 +46,7 @@ use crate::ipc::Sandbox;
 use crate::log::{self, Level};
 use crate::socket::PrivateSocket;
 use acl::Access;
+use children::Binary;
 use dial::Dialer;
 use greet::Strangers;
 use hooks::Hooks;
@@ -68,20 +72,20 @@ const MOST_ACCEPTED: usize = 32;
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// What a daemon begins with.
-pub struct Setup {
+struct Setup {
     /// The configuration.
-    pub config: Config,
-    /// Starts workers.
-    pub launcher: Box<dyn Launcher>,
+    config: Config,
+    /// What workers run.
+    binary: Binary,
     /// Whom workers become, if they give their privileges up.
-    pub sandbox: Option<Sandbox>,
+    sandbox: Option<Sandbox>,
     /// Workers and hooks may write to the terminal.
-    pub foreground: bool,
+    foreground: bool,
 }
 
 /// Why a daemon cannot begin.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+enum StartError {
     /// The control socket.
     #[error("Unable to listen on control address uds://{}: {source}", path.display())]
     Control {
@@ -104,7 +108,7 @@ pub enum StartError {
 }
 
 /// The parent process.
-pub struct Daemon {
+struct Daemon {
     resources: Resources,
     around: Around,
     control: Server,
@@ -122,7 +126,7 @@ pub struct Daemon {
 
 /// What resources need of the daemon.
 struct Around {
-    launcher: Box<dyn Launcher>,
+    binary: Binary,
     sandbox: Option<Sandbox>,
     foreground: bool,
     hooks: Hooks,
@@ -148,7 +152,7 @@ impl Around {
 
 impl Daemon {
     /// Listens. Clients are served by [`Daemon::run`].
-    pub fn new(setup: Setup) -> Result<Self, StartError> {
+    fn new(setup: Setup) -> Result<Self, StartError> {
         let Config {
             control,
             control_mode,
@@ -170,9 +174,9 @@ impl Daemon {
         let listeners = listeners.collect::<Result<_, _>>()?;
         let (bell, waker) = Bell::new()?;
         let mut daemon = Self {
-            resources: Resources::new(resources),
+            resources: Resources::new(resources, setup.sandbox.is_some()),
             around: Around {
-                launcher: setup.launcher,
+                binary: setup.binary,
                 sandbox: setup.sandbox,
                 foreground: setup.foreground,
                 hooks: Hooks::new(setup.foreground),
@@ -207,7 +211,7 @@ impl Daemon {
     }
 
     /// Serves until the daemon was told to end and has.
-    pub fn run(&mut self) -> Result<(), Errno> {
+    fn run(&mut self) -> Result<(), Errno> {
         loop {
             let mut interests = Interests::default();
             self.interests(&mut interests);
@@ -364,6 +368,3 @@ impl Daemon {
         self.resources.are_idle() && farewell
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -208,13 +208,26 @@ enum Phase {
     },
 }
 
+/// What earlier workers left behind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Left {
+    /// Nothing.
+    Nothing,
+    /// The files of a provider that is no more: in its sandbox, a worker
+    /// cannot remove those of a gate in software.
+    Files,
+    /// Perhaps a provider, which somebody may have open.
+    Provider,
+}
+
 /// One resource.
 #[derive(Debug)]
 pub(super) struct Machine<T> {
     role: Role,
     phase: Phase,
-    /// A provider may be there that nobody serves.
-    orphan: bool,
+    left: Left,
+    /// What a worker leaves that has destroyed its provider.
+    trace: Left,
     orders: VecDeque<Order<T>>,
     /// The change that waits for a worker's end.
     active: Option<Change<T>>,
@@ -230,11 +243,12 @@ pub(super) struct Machine<T> {
 impl<T> Machine<T> {
     /// A resource in role init. Whether an earlier daemon's worker left a
     /// provider behind is not known.
-    pub(super) const fn new(timeout: Duration) -> Self {
+    pub(super) const fn new(timeout: Duration, trace: Left) -> Self {
         Self {
             role: Role::Init,
             phase: Phase::None,
-            orphan: true,
+            left: Left::Provider,
+            trace,
             orders: VecDeque::new(),
             active: None,
             waiters: Vec::new(),
@@ -391,14 +405,14 @@ impl<T> Machine<T> {
     /// The old worker is gone, or there was none.
     fn finish(&mut self, change: Change<T>, now: Instant, out: &mut Vec<Effect<T>>) {
         self.phase = Phase::None;
-        let cleans = self.orphan && !change.if_closed && !self.ending;
+        let cleans = match self.left {
+            Left::Nothing => false,
+            Left::Files => true,
+            Left::Provider => !change.if_closed,
+        };
         if change.role == Role::Init && cleans {
-            self.orphan = false;
-            self.phase = Phase::Cleaning {
-                deadline: Some(now + CLEANING),
-            };
             self.active = Some(change);
-            return out.push(Effect::Start(Task::Clean));
+            return self.clean(now, out);
         }
         let from = std::mem::replace(&mut self.role, change.role);
         self.pause = None;
@@ -413,6 +427,14 @@ impl<T> Machine<T> {
         self.answer(change, from, out);
     }
 
+    fn clean(&mut self, now: Instant, out: &mut Vec<Effect<T>>) {
+        self.left = Left::Nothing;
+        self.phase = Phase::Cleaning {
+            deadline: Some(now + CLEANING),
+        };
+        out.push(Effect::Start(Task::Clean));
+    }
+
     fn start(&mut self, now: Instant, out: &mut Vec<Effect<T>>) {
         let task = match self.role {
             Role::Primary => Task::Primary,
@@ -423,7 +445,9 @@ impl<T> Machine<T> {
             since: now,
             ready: false,
         };
-        self.orphan |= task == Task::Primary;
+        if task == Task::Primary {
+            self.left = Left::Provider;
+        }
         out.push(Effect::Start(task));
     }
 
@@ -446,8 +470,10 @@ impl<T> Machine<T> {
     fn ready(&mut self, out: &mut Vec<Effect<T>>) {
         if let Phase::Running { ready, .. } = &mut self.phase {
             *ready = true;
-            // A secondary has destroyed what it found.
-            self.orphan &= self.role == Role::Primary;
+            if self.role == Role::Secondary {
+                // It has destroyed what it found.
+                self.left = Left::Nothing;
+            }
             for (ticket, from) in self.waiters.drain(..) {
                 out.push(Effect::Answer(ticket, Ok(from)));
             }
@@ -476,13 +502,16 @@ impl<T> Machine<T> {
         let in_order = exit == Exit::Code(0);
         match self.phase {
             Phase::Stopping { .. } => {
-                if self.role == Role::Primary {
-                    self.orphan = !in_order;
+                if self.role == Role::Primary && in_order {
+                    self.left = self.trace;
                 }
                 self.dismiss(ECANCELED, "its role was changed meanwhile", out);
                 self.phase = Phase::None;
                 if let Some(change) = self.active.take() {
                     self.finish(change, now, out);
+                } else if self.role == Role::Primary && self.left != Left::Nothing {
+                    // The daemon ends, and nobody else will do it.
+                    self.clean(now, out);
                 }
             }
             Phase::Cleaning { .. } => {
@@ -491,7 +520,9 @@ impl<T> Machine<T> {
                     self.finish(change, now, out);
                 }
                 // To be tried again, if somebody asks for the role again.
-                self.orphan = !in_order && self.role == Role::Init;
+                if !in_order && self.role == Role::Init {
+                    self.left = Left::Provider;
+                }
             }
             Phase::Running { since, .. } => self.died(exit, since, now, out),
             Phase::None | Phase::Waiting { .. } => {}
@@ -519,7 +550,11 @@ impl<T> Machine<T> {
         } else {
             self.phase = Phase::None;
             self.role = Role::Init;
-            self.orphan = exit != Exit::Code(0);
+            self.left = if exit == Exit::Code(0) {
+                self.trace
+            } else {
+                Left::Provider
+            };
             out.push(Effect::Demoted);
         }
     }

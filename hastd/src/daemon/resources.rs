@@ -8,15 +8,20 @@ use crate::config;
 use std::time::Instant;
 
 /// The resources of this node.
-#[derive(Default)]
 pub(super) struct Resources {
     units: Vec<Unit>,
     next: u64,
+    /// Workers give their privileges up.
+    sandboxed: bool,
 }
 
 impl Resources {
-    pub(super) fn new(configs: Vec<config::Resource>) -> Self {
-        let mut resources = Self::default();
+    pub(super) fn new(configs: Vec<config::Resource>, sandboxed: bool) -> Self {
+        let mut resources = Self {
+            units: Vec::new(),
+            next: 0,
+            sandboxed,
+        };
         for config in configs {
             resources.add(config);
         }
@@ -24,7 +29,8 @@ impl Resources {
     }
 
     fn add(&mut self, config: config::Resource) {
-        self.units.push(Unit::new(self.next, config));
+        let unit = Unit::new(self.next, config, self.sandboxed);
+        self.units.push(unit);
         self.next += 1;
     }
 

@@ -6,7 +6,7 @@ use super::children::{Exit, Worker};
 use super::greet::Caller;
 use super::hooks::Hook;
 use super::limit::{self, Limit};
-use super::resource::{ECANCELED, ETIMEDOUT, Effect, Event, Machine, Order, Refusal, Task};
+use super::resource::{ECANCELED, ETIMEDOUT, Effect, Event, Left, Machine, Order, Refusal, Task};
 use crate::config;
 use crate::control::reply::{Answer, StatusAnswer};
 use crate::control::server::Ticket;
@@ -71,10 +71,15 @@ struct Question {
 }
 
 impl Unit {
-    pub(super) fn new(id: u64, config: config::Resource) -> Self {
+    pub(super) fn new(id: u64, config: config::Resource, sandboxed: bool) -> Self {
+        let trace = if sandboxed && cfg!(not(target_os = "freebsd")) {
+            Left::Files
+        } else {
+            Left::Nothing
+        };
         Self {
             id,
-            machine: Machine::new(config.settings.timeout),
+            machine: Machine::new(config.settings.timeout, trace),
             planned: config.clone(),
             config,
             removing: false,
@@ -162,7 +167,7 @@ impl Unit {
             ),
             Task::Clean => (format!("hastd: {name} (init)"), self.clean_message()),
         };
-        let started = Worker::start(&*around.launcher, &title).and_then(|mut worker| {
+        let started = Worker::start(&around.binary, &title).and_then(|mut worker| {
             let descriptors = around.stderr()?;
             worker
                 .tell(&message, descriptors)

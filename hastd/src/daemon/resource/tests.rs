@@ -1,4 +1,8 @@
 use super::*;
+use crate::config::{Resource, Settings};
+use hast_core::decision::OnImpossible;
+use hast_core::payload::{Checksum, Compression};
+use hast_core::primary::Replication;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -13,13 +17,13 @@ impl Bench {
     /// In role init, and it is known that there is no orphan.
     fn new() -> Self {
         let mut bench = Self::after_start();
-        bench.machine.orphan = false;
+        bench.machine.left = Left::Nothing;
         bench
     }
 
     fn after_start() -> Self {
         Self {
-            machine: Machine::new(TIMEOUT),
+            machine: Machine::new(TIMEOUT, Left::Nothing),
             now: Instant::now(),
             out: Vec::new(),
         }
@@ -240,6 +244,26 @@ fn what_nobody_serves_may_be_in_use() {
     assert_eq!(bench.wanted(), ["3: was init"]);
 }
 
+/// Its sandbox is empty.
+#[test]
+fn the_files_of_a_gate_in_software_are_removed_for_the_worker() {
+    let mut bench = Bench::with(Role::Primary);
+    bench.machine.trace = Left::Files;
+    bench.change(Role::Init, 1, true, false);
+    bench.exit(0);
+    assert_eq!(bench.wanted(), ["stop if closed", "start Clean"]);
+    bench.exit(0);
+    assert_eq!(bench.wanted(), ["primary to init", "1: was primary"]);
+
+    let mut bench = Bench::with(Role::Primary);
+    bench.machine.trace = Left::Files;
+    bench.event(Event::End);
+    bench.exit(0);
+    assert_eq!(bench.wanted(), ["stop", "start Clean"]);
+    bench.exit(0);
+    assert_eq!(bench.wanted(), [""; 0]);
+}
+
 #[test]
 fn orders_are_carried_out_one_after_the_other() {
     let mut bench = Bench::with(Role::Primary);
@@ -343,7 +367,7 @@ fn a_crash_loop_slows_down() {
 
 #[test]
 fn a_reload_restarts_removes_and_reconfigures_in_order() {
-    let config = || Box::new(crate::daemon::tests::resource("data"));
+    let config = || Box::new(config());
     let mut bench = Bench::with(Role::Secondary);
     bench.order(Order::Role(Change::to(Role::Init)));
     bench.order(Order::Replace(config()));
@@ -410,4 +434,25 @@ fn at_the_end_all_is_stopped_and_nothing_begins() {
     bench.exit(75);
     bench.event(Event::End);
     assert_eq!(bench.machine.due(), None, "none is started again");
+}
+
+/// A resource without another node.
+fn config() -> Resource {
+    Resource {
+        name: "data".into(),
+        provider: "data".into(),
+        local: "/dev/data".into(),
+        remote: None,
+        source: None,
+        exec: None,
+        settings: Settings {
+            replication: Replication::Memsync,
+            checksum: Checksum::None,
+            compression: Compression::Hole,
+            timeout: Duration::from_secs(20),
+            metaflush: true,
+        },
+        on_impossible: OnImpossible::Stop,
+        memory: 1 << 20,
+    }
 }
