@@ -2,6 +2,39 @@
 //!
 //! Settings that are only ours live in an optional second file beside it,
 //! `CONFIG.ext`, since base's programs read the first one, too.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`lexer`], [`grammar`] | text to statements |
+//! | [`merge`], [`resource`] | statements to what they mean for this node |
+//! | [`extra`] | the second file |
+//! | [`identity`] | which node this is |
+//! | [`address`] | what addresses mean |
+//! | [`load`] | all of it, from a path |
+//! | [`change`] | what a reload has to do |
+//! | [`diagnostic`] | what is wrong, with its place |
+//!
+//! Whatever base accepts is accepted and means the same. What base swallows
+//! without a word is a warning.
+
+pub mod address;
+pub mod change;
+mod diagnostic;
+mod extra;
+mod grammar;
+mod identity;
+mod lexer;
+mod load;
+mod merge;
+mod resource;
+#[cfg(test)]
+mod testing;
+mod word;
+
+pub use diagnostic::{Diagnostic, LONGEST_FILE, Source};
+pub use identity::{Identity, IdentityError};
+pub use load::{ConfigError, Loaded};
+pub use word::Word;
 
 use hast_core::decision::OnImpossible;
 use hast_core::payload::{Checksum, Compression};
@@ -9,6 +42,19 @@ use hast_core::primary::Replication;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// Mode of the control socket, unless `controlmode` says otherwise.
+pub const DEFAULT_CONTROL_MODE: u32 = 0o600;
+
+/// Bytes of payload a worker holds, unless `memory` says otherwise: 256
+/// requests of 256 KiB.
+pub const DEFAULT_MEMORY: usize = 64 << 20;
+
+/// A worker with less could not have a window of the longest requests.
+pub const LEAST_MEMORY: usize = 8 << 20;
+
+/// More is a mistake: it is wired memory in the worst case.
+pub const MOST_MEMORY: usize = 64 << 30;
 
 /// Everything that concerns this node.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,80 +98,16 @@ pub struct Resource {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Settings {
     /// When writes are answered.
-    #[serde(with = "names")]
+    #[serde(with = "word::serde")]
     pub replication: Replication,
     /// How payloads are protected.
-    #[serde(with = "names")]
+    #[serde(with = "word::serde")]
     pub checksum: Checksum,
     /// How payloads are made smaller.
-    #[serde(with = "names")]
+    #[serde(with = "word::serde")]
     pub compression: Compression,
     /// Give up a connection that is silent for so long.
     pub timeout: Duration,
     /// Flush the component after each store of the map.
     pub metaflush: bool,
-}
-
-/// Settings as the words of the configuration.
-pub trait Word: Sized + Copy {
-    /// The word.
-    fn word(self) -> &'static str;
-    /// The setting of this word.
-    fn from_word(word: &str) -> Option<Self>;
-}
-
-impl Word for Replication {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Fullsync => "fullsync",
-            Self::Memsync => "memsync",
-            Self::Async => "async",
-        }
-    }
-
-    fn from_word(word: &str) -> Option<Self> {
-        let all = [Self::Fullsync, Self::Memsync, Self::Async];
-        all.into_iter().find(|one| one.word() == word)
-    }
-}
-
-impl Word for Checksum {
-    fn word(self) -> &'static str {
-        self.name()
-    }
-
-    fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|one| one.name() == word)
-    }
-}
-
-impl Word for Compression {
-    fn word(self) -> &'static str {
-        self.name()
-    }
-
-    fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|one| one.name() == word)
-    }
-}
-
-/// [`Word`]s through serde.
-mod names {
-    use super::Word;
-    use serde::de::Error as _;
-    use serde::{Deserialize as _, Deserializer, Serializer};
-
-    pub(super) fn serialize<T: Word, S: Serializer>(
-        value: &T,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(value.word())
-    }
-
-    pub(super) fn deserialize<'de, T: Word, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<T, D::Error> {
-        let word = String::deserialize(deserializer)?;
-        T::from_word(&word).ok_or_else(|| D::Error::custom(format_args!("unknown word {word}")))
-    }
 }
