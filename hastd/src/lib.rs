@@ -3,16 +3,20 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`check`] | what can be found out before serving |
 //! | [`component`] | the file or disk below a resource |
 //! | [`config`] | hast.conf(5) and what is only ours, beside it |
 //! | [`ipc`] | what the daemon and its workers say to one another |
 //! | [`log`] | messages for people |
+//! | [`sandbox`] | giving privileges up |
 //! | [`status`] | what a worker tells about itself |
 //! | [`worker`] | one process per active resource |
 
+pub mod check;
 pub mod component;
 pub mod config;
 pub mod ipc;
 pub mod log;
+pub mod sandbox;
 pub mod status;
 pub mod worker;

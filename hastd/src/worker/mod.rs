@@ -28,6 +28,7 @@ pub use title::{Title, is_worker};
 
 use crate::ipc::{Channel, ChannelError, Received, Receiver, Sandbox, ToWorker};
 use crate::log;
+use crate::sandbox::{SandboxError, drop_privileges};
 use ggate::daemon::{self, Signal};
 use ggate::gate::{self, GateId};
 use hast_core::primary::Millis;
@@ -61,7 +62,7 @@ enum Failure {
     #[error("Cannot start a thread: {0}.")]
     Thread(#[from] io::Error),
     #[error("Cannot give up privileges: {0}.")]
-    Privileges(String),
+    Privileges(#[from] SandboxError),
     /// The daemon is gone: whoever comes next goes on.
     #[error("The daemon: {0}.")]
     Channel(#[from] ChannelError),
@@ -173,11 +174,11 @@ fn clean(parent: &Parent, provider: &str) -> ExitCode {
 
 /// What privileges a worker needs, it has used: descriptors are open, threads
 /// run.
-fn give_up_privileges(sandbox: Option<&Sandbox>) -> Result<(), Failure> {
-    let Some(_sandbox) = sandbox else {
-        log::warning!("Running with all privileges.");
-        return Ok(());
-    };
+fn give_up_privileges(sandbox: Option<&Sandbox>, title: &str) -> Result<(), Failure> {
+    match sandbox {
+        Some(who) => drop_privileges(who, title).map(drop)?,
+        None => log::warning!("Running with all privileges."),
+    }
     Ok(())
 }
 

@@ -12,7 +12,9 @@ use crate::worker::output::Output;
 use crate::worker::parent::Parent;
 use crate::worker::stores::Stores;
 use crate::worker::wire::Wire;
-use crate::worker::{Clock, Daemon, Failure, millis, on_termination, spawn};
+use crate::worker::{
+    Clock, Daemon, Failure, Title, give_up_privileges, millis, on_termination, spawn,
+};
 use ggate::buffer::Pool;
 use ggate::disk::Disk;
 use ggate::gate::handle::Handle;
@@ -40,11 +42,12 @@ pub(in crate::worker) fn run(
     let ctl = gate::load_and_open().map_err(|error| Failure::Gate(error.to_string()))?;
     let gate = obtain(ctl, &start, &local)?;
     let sandbox = start.sandbox.clone();
+    let title = Title::Primary.of(&start.name);
     let entropy = crate::worker::entropy()?;
     let shell = Arc::new(build(start, local, gate, entropy, parent));
     attach_disk(&shell);
     start_threads(&shell)?;
-    crate::worker::give_up_privileges(sandbox.as_ref())?;
+    give_up_privileges(sandbox.as_ref(), &title)?;
     parent.tell(&FromWorker::Ready);
     let served = Arc::clone(&shell);
     spawn("ggatetd", move || served.serve_after_contact())?;

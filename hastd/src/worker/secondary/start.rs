@@ -13,7 +13,7 @@ use crate::worker::parent::Parent;
 use crate::worker::title;
 use crate::worker::wire::Wire;
 use crate::worker::{
-    Clock, Daemon, Failure, STOP_PATIENCE, exit, give_up_privileges, on_termination, spawn,
+    Clock, Daemon, Failure, STOP_PATIENCE, Title, exit, give_up_privileges, on_termination, spawn,
 };
 use ggate::buffer::Pool;
 use ggate::disk::Disk;
@@ -37,10 +37,11 @@ pub(in crate::worker) fn run(
     destroy_orphan(&start.provider);
     let local = Local::open(&start)?;
     let sandbox = start.sandbox.clone();
+    let name = Title::Secondary.of(&start.name);
     let shell = Arc::new(build(start, local, title, parent));
     attach_disk(&shell);
     start_threads(&shell)?;
-    give_up_privileges(sandbox.as_ref())?;
+    give_up_privileges(sandbox.as_ref(), &name)?;
     parent.tell(&FromWorker::Ready);
     loop {
         let received = daemon.receive()?;

@@ -1,0 +1,340 @@
+//! hastd's side of the control socket: who has connected, what they want, and
+//! the answers. Facts: spec/hast-wire.md section 10.
+//!
+//! Nobody waits for a client: a silent one, or one that does not read, holds
+//! up nobody, costs little, and goes after a while, or when somebody else
+//! needs its place.
+
+use super::reply::{Answer, Reply};
+use super::socket::ControlSocket;
+use crate::daemon::limit::Limit;
+use crate::daemon::poll::{Interests, Source};
+use crate::daemon::resource::Refusal;
+use crate::log::Level;
+use hast_core::frame::{CONTROL_REQUEST_LIMIT, Decoder, Event, FrameError};
+use hast_core::message::{Command, ControlRequest, MessageError, Names, Wishes};
+use nix::poll::PollFlags;
+use std::collections::VecDeque;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+/// Clients at once: scripts of an administrator and monitoring; beyond that
+/// the longest silent one has to go.
+const MOST_CLIENTS: usize = 256;
+
+/// Time that a client has to say what it wants, and then to take the answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Bytes read at once; nobody sends more with the others waiting.
+const READ: usize = 16 << 10;
+
+/// Which part of which client's answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Ticket {
+    client: u64,
+    place: usize,
+}
+
+/// What a client wants.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) client: u64,
+    pub(crate) command: Command,
+    /// The resources; all without.
+    pub(crate) names: Option<Vec<Vec<u8>>>,
+    pub(crate) wishes: Wishes,
+}
+
+/// The control socket and its clients, the oldest first.
+pub(crate) struct Server {
+    socket: ControlSocket,
+    clients: VecDeque<Client>,
+    next: u64,
+    /// Accepting failed: not before this.
+    paused: Option<Instant>,
+    complaints: Limit,
+}
+
+struct Client {
+    id: u64,
+    stream: UnixStream,
+    deadline: Instant,
+    state: State,
+}
+
+enum State {
+    /// Its request is not complete.
+    Asking(Decoder),
+    /// The answer is not complete.
+    Waiting(Reply),
+    /// The answer is being sent.
+    Taking { bytes: Vec<u8>, sent: usize },
+}
+
+/// Why a client is left.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error("{0}")]
+    Socket(#[from] io::Error),
+    #[error("{0}")]
+    Frame(FrameError),
+    #[error("{0}")]
+    Message(MessageError),
+    #[error("there is more behind the request")]
+    More,
+}
+
+impl Server {
+    pub(crate) fn new(socket: ControlSocket) -> Self {
+        Self {
+            socket,
+            clients: VecDeque::new(),
+            next: 0,
+            paused: None,
+            complaints: Limit::new(Instant::now()),
+        }
+    }
+
+    /// Listens there instead; clients that are connected stay.
+    pub(crate) fn replace(&mut self, socket: ControlSocket) {
+        self.socket = socket;
+    }
+
+    /// What to wait for.
+    pub(crate) fn interests<'fd>(&'fd self, interests: &mut Interests<'fd>) {
+        if self.paused.is_none() {
+            interests.add(Source::Control, self.socket.as_fd(), PollFlags::POLLIN);
+        }
+        interests.until(self.paused);
+        for client in &self.clients {
+            let flags = match client.state {
+                State::Asking(_) => PollFlags::POLLIN,
+                // Only whether it is gone.
+                State::Waiting(_) => PollFlags::empty(),
+                State::Taking { .. } => PollFlags::POLLOUT,
+            };
+            interests.add(Source::Client(client.id), client.stream.as_fd(), flags);
+            if !matches!(client.state, State::Waiting(_)) {
+                interests.until(Some(client.deadline));
+            }
+        }
+    }
+
+    /// Lets everybody in who is there.
+    pub(crate) fn accept(&mut self, now: Instant) {
+        loop {
+            match self.socket.accept() {
+                Ok(stream) => self.insert(stream, now),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.complaints
+                        .log(Level::Error, format_args!("Control socket: accept(): {error}."));
+                    self.paused = Some(now + crate::daemon::PAUSE);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn insert(&mut self, stream: UnixStream, now: Instant) {
+        if self.clients.len() >= MOST_CLIENTS {
+            // Who waits for an answer has a reason to.
+            let silent = |client: &Client| !matches!(client.state, State::Waiting(_));
+            let Some(oldest) = self.clients.iter().position(silent) else {
+                self.complaints.log(
+                    Level::Warning,
+                    format_args!("Control socket: too many clients wait for answers."),
+                );
+                return;
+            };
+            self.clients.remove(oldest);
+        }
+        self.clients.push_back(Client {
+            id: self.next,
+            stream,
+            deadline: now + PATIENCE,
+            state: State::Asking(Decoder::new(CONTROL_REQUEST_LIMIT)),
+        });
+        self.next += 1;
+    }
+
+    /// Goes on with a client; gives what it wants, once it has said so.
+    pub(crate) fn ready(&mut self, id: u64, flags: PollFlags, now: Instant) -> Option<Request> {
+        let index = self.index(id)?;
+        let client = &mut self.clients[index];
+        let result = match client.state {
+            State::Asking(_) => client.listen(now),
+            State::Taking { .. } => return self.push(index),
+            State::Waiting(_) if flags.intersects(PollFlags::POLLHUP | PollFlags::POLLERR) => {
+                self.clients.remove(index);
+                return None;
+            }
+            State::Waiting(_) => return None,
+        };
+        match result {
+            Ok(Heard::Nothing) => None,
+            Ok(Heard::Request(request)) => Some(request),
+            Ok(Heard::Refused(reply)) => {
+                self.answer(id, reply, now);
+                None
+            }
+            Ok(Heard::Gone) => {
+                self.clients.remove(index);
+                None
+            }
+            Err(trouble) => {
+                self.clients.remove(index);
+                let path = self.socket.path().display();
+                self.complaints.log(
+                    Level::Error,
+                    format_args!("Control socket {path}: receiving a request: {trouble}."),
+                );
+                None
+            }
+        }
+    }
+
+    /// Says what the answer to a request will be about, and gives the tickets
+    /// by which it is to be filled.
+    pub(crate) fn await_answers(
+        &mut self,
+        client: u64,
+        names: Vec<Vec<u8>>,
+        extended: bool,
+        now: Instant,
+    ) -> impl Iterator<Item = Ticket> + use<> {
+        let places = 0..names.len();
+        self.answer(client, Reply::new(names, extended), now);
+        places.map(move |place| Ticket { client, place })
+    }
+
+    /// Answers, at once if there is nothing more to be filled in.
+    pub(crate) fn answer(&mut self, client: u64, reply: Reply, now: Instant) {
+        if let Some(index) = self.index(client) {
+            self.clients[index].state = State::Waiting(reply);
+            self.send_if_complete(index, now);
+        }
+    }
+
+    /// A part of an answer. The client may be gone.
+    pub(crate) fn fill(&mut self, ticket: Ticket, answer: Answer, now: Instant) {
+        let Some(index) = self.index(ticket.client) else {
+            return;
+        };
+        if let State::Waiting(reply) = &mut self.clients[index].state {
+            reply.fill(ticket.place, answer);
+            self.send_if_complete(index, now);
+        }
+    }
+
+    /// Whether somebody still has to take his answer.
+    pub(crate) fn is_answering(&self) -> bool {
+        let taking = |client: &Client| matches!(client.state, State::Taking { .. });
+        self.clients.iter().any(taking)
+    }
+
+    /// Those whose time is over go.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        self.paused = self.paused.filter(|until| now < *until);
+        self.clients
+            .retain(|client| matches!(client.state, State::Waiting(_)) || now < client.deadline);
+    }
+
+    fn index(&self, id: u64) -> Option<usize> {
+        // Ids grow from the front to the back.
+        self.clients.binary_search_by_key(&id, |client| client.id).ok()
+    }
+
+    fn send_if_complete(&mut self, index: usize, now: Instant) {
+        let client = &mut self.clients[index];
+        if let State::Waiting(reply) = &client.state
+            && reply.is_complete()
+        {
+            client.deadline = now + PATIENCE;
+            client.state = State::Taking {
+                bytes: reply.encode(),
+                sent: 0,
+            };
+            self.push(index);
+        }
+    }
+
+    /// Sends what the client takes; when that was all, or it takes nothing
+    /// any more, it goes.
+    fn push(&mut self, index: usize) -> Option<Request> {
+        let client = &mut self.clients[index];
+        if let State::Taking { bytes, sent } = &mut client.state {
+            match client.stream.write(&bytes[*sent..]) {
+                Ok(written) if *sent + written < bytes.len() && written > 0 => *sent += written,
+                Err(error) if is_passing(&error) => {}
+                Ok(_) | Err(_) => drop(self.clients.remove(index)),
+            }
+        }
+        None
+    }
+}
+
+/// What came of listening.
+enum Heard {
+    Nothing,
+    Request(Request),
+    Refused(Reply),
+    Gone,
+}
+
+impl Client {
+    fn listen(&mut self, now: Instant) -> Result<Heard, Trouble> {
+        let State::Asking(decoder) = &mut self.state else {
+            return Ok(Heard::Nothing);
+        };
+        let mut buffer = [0; READ];
+        let input = match self.stream.read(&mut buffer) {
+            Ok(0) => {
+                return match decoder.is_between_messages() {
+                    true => Ok(Heard::Gone),
+                    false => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+                };
+            }
+            Ok(length) => &buffer[..length],
+            Err(error) if is_passing(&error) => return Ok(Heard::Nothing),
+            Err(error) => return Err(error.into()),
+        };
+        let (taken, event) = decoder.next(input).map_err(Trouble::Frame)?;
+        let Some(Event::Message(entries)) = event else {
+            return Ok(Heard::Nothing);
+        };
+        if taken < input.len() {
+            return Err(Trouble::More);
+        }
+        // Until it is answered.
+        self.deadline = now + PATIENCE;
+        understand(self.id, entries)
+    }
+}
+
+fn understand(client: u64, entries: &[u8]) -> Result<Heard, Trouble> {
+    let request = ControlRequest::decode(entries).map_err(Trouble::Message)?;
+    Ok(match request {
+        Ok(request) => Heard::Request(Request {
+            client,
+            command: request.command,
+            names: match request.names {
+                Names::All => None,
+                Names::These(names) => Some(names.iter().map(|name| name.0.to_vec()).collect()),
+            },
+            wishes: request.wishes,
+        }),
+        // Whoever sends that knows no more than base does.
+        Err(code) => Heard::Refused(Reply::failed(Refusal::new(code, ""), false)),
+    })
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
+}
