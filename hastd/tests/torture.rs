@@ -230,7 +230,9 @@ fn point(link: &Path, socket: &Path) {
 }
 
 fn descriptors(pid: nix::unistd::Pid) -> usize {
-    std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+    std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .count()
 }
 
 /// fio behind somebody who reconnects.

@@ -5,8 +5,6 @@
 //! |---|---|
 //! | `server` | hastd's side: clients, their requests, and the answers |
 //! | `reply` | an answer that is collected piece by piece |
-//! | `socket` | making the socket so that nobody gets in who must not |
 
 pub(crate) mod reply;
 pub(crate) mod server;
-pub(crate) mod socket;

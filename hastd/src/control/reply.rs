@@ -112,7 +112,9 @@ impl Reply {
                 None => self.names.is_empty().then_some(ControlCode(0)),
             },
             reason: self.reason(self.error.as_ref()),
-            resources: parts.map(|(name, answer)| self.part(name, answer.as_ref())).collect(),
+            resources: parts
+                .map(|(name, answer)| self.part(name, answer.as_ref()))
+                .collect(),
         }
     }
 
@@ -165,7 +167,12 @@ impl StatusAnswer {
 fn worker_status(status: &status::Status) -> WorkerStatus<'static> {
     let (done, queues) = (&status.statistics, &status.queues);
     WorkerStatus {
-        status: if status.complete { "complete" } else { "degraded" }.into(),
+        status: if status.complete {
+            "complete"
+        } else {
+            "degraded"
+        }
+        .into(),
         dirty: status.dirty,
         extentsize: status.extentsize,
         keepdirty: status.keepdirty,

@@ -6,16 +6,17 @@
 //! needs its place.
 
 use super::reply::{Answer, Reply};
-use super::socket::ControlSocket;
-use crate::daemon::limit::Limit;
+use crate::daemon::limit::{Limit, STRANGERS};
 use crate::daemon::poll::{Interests, Source};
 use crate::daemon::resource::Refusal;
+use crate::inbox::{Inbox, InboxError, is_passing};
 use crate::log::Level;
-use hast_core::frame::{CONTROL_REQUEST_LIMIT, Decoder, Event, FrameError};
+use crate::socket::PrivateSocket;
+use hast_core::frame::CONTROL_REQUEST_LIMIT;
 use hast_core::message::{Command, ControlRequest, MessageError, Names, Wishes};
 use nix::poll::PollFlags;
 use std::collections::VecDeque;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -26,9 +27,6 @@ const MOST_CLIENTS: usize = 256;
 
 /// Time that a client has to say what it wants, and then to take the answer.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Bytes read at once; nobody sends more with the others waiting.
-const READ: usize = 16 << 10;
 
 /// Which part of which client's answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,7 +47,8 @@ pub(crate) struct Request {
 
 /// The control socket and its clients, the oldest first.
 pub(crate) struct Server {
-    socket: ControlSocket,
+    /// None when the daemon ends.
+    socket: Option<PrivateSocket>,
     clients: VecDeque<Client>,
     next: u64,
     /// Accepting failed: not before this.
@@ -66,7 +65,7 @@ struct Client {
 
 enum State {
     /// Its request is not complete.
-    Asking(Decoder),
+    Asking(Inbox),
     /// The answer is not complete.
     Waiting(Reply),
     /// The answer is being sent.
@@ -77,35 +76,36 @@ enum State {
 #[derive(Debug, thiserror::Error)]
 enum Trouble {
     #[error("{0}")]
-    Socket(#[from] io::Error),
-    #[error("{0}")]
-    Frame(FrameError),
+    Inbox(#[from] InboxError),
     #[error("{0}")]
     Message(MessageError),
-    #[error("there is more behind the request")]
-    More,
 }
 
 impl Server {
-    pub(crate) fn new(socket: ControlSocket) -> Self {
+    pub(crate) fn new(socket: PrivateSocket) -> Self {
         Self {
-            socket,
+            socket: Some(socket),
             clients: VecDeque::new(),
             next: 0,
             paused: None,
-            complaints: Limit::new(Instant::now()),
+            complaints: Limit::new(STRANGERS),
         }
     }
 
     /// Listens there instead; clients that are connected stay.
-    pub(crate) fn replace(&mut self, socket: ControlSocket) {
-        self.socket = socket;
+    pub(crate) fn replace(&mut self, socket: PrivateSocket) {
+        self.socket = Some(socket);
+    }
+
+    /// Lets nobody in any more.
+    pub(crate) fn close(&mut self) {
+        self.socket = None;
     }
 
     /// What to wait for.
     pub(crate) fn interests<'fd>(&'fd self, interests: &mut Interests<'fd>) {
-        if self.paused.is_none() {
-            interests.add(Source::Control, self.socket.as_fd(), PollFlags::POLLIN);
+        if let (Some(socket), None) = (&self.socket, self.paused) {
+            interests.add(Source::Control, socket.as_fd(), PollFlags::POLLIN);
         }
         interests.until(self.paused);
         for client in &self.clients {
@@ -124,14 +124,16 @@ impl Server {
 
     /// Lets everybody in who is there.
     pub(crate) fn accept(&mut self, now: Instant) {
-        loop {
-            match self.socket.accept() {
+        while let Some(socket) = &self.socket {
+            match socket.accept() {
                 Ok(stream) => self.insert(stream, now),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    self.complaints
-                        .log(Level::Error, format_args!("Control socket: accept(): {error}."));
+                    self.complaints.log(
+                        Level::Error,
+                        format_args!("Control socket: accept(): {error}."),
+                    );
                     self.paused = Some(now + crate::daemon::PAUSE);
                     return;
                 }
@@ -156,7 +158,7 @@ impl Server {
             id: self.next,
             stream,
             deadline: now + PATIENCE,
-            state: State::Asking(Decoder::new(CONTROL_REQUEST_LIMIT)),
+            state: State::Asking(Inbox::new(CONTROL_REQUEST_LIMIT)),
         });
         self.next += 1;
     }
@@ -166,7 +168,7 @@ impl Server {
         let index = self.index(id)?;
         let client = &mut self.clients[index];
         let result = match client.state {
-            State::Asking(_) => client.listen(now),
+            State::Asking(_) => client.listen(),
             State::Taking { .. } => return self.push(index),
             State::Waiting(_) if flags.intersects(PollFlags::POLLHUP | PollFlags::POLLERR) => {
                 self.clients.remove(index);
@@ -187,10 +189,9 @@ impl Server {
             }
             Err(trouble) => {
                 self.clients.remove(index);
-                let path = self.socket.path().display();
                 self.complaints.log(
                     Level::Error,
-                    format_args!("Control socket {path}: receiving a request: {trouble}."),
+                    format_args!("Control socket: receiving a request: {trouble}."),
                 );
                 None
             }
@@ -245,7 +246,9 @@ impl Server {
 
     fn index(&self, id: u64) -> Option<usize> {
         // Ids grow from the front to the back.
-        self.clients.binary_search_by_key(&id, |client| client.id).ok()
+        self.clients
+            .binary_search_by_key(&id, |client| client.id)
+            .ok()
     }
 
     fn send_if_complete(&mut self, index: usize, now: Instant) {
@@ -286,32 +289,16 @@ enum Heard {
 }
 
 impl Client {
-    fn listen(&mut self, now: Instant) -> Result<Heard, Trouble> {
-        let State::Asking(decoder) = &mut self.state else {
+    fn listen(&mut self) -> Result<Heard, Trouble> {
+        let State::Asking(inbox) = &mut self.state else {
             return Ok(Heard::Nothing);
         };
-        let mut buffer = [0; READ];
-        let input = match self.stream.read(&mut buffer) {
-            Ok(0) => {
-                return match decoder.is_between_messages() {
-                    true => Ok(Heard::Gone),
-                    false => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-                };
-            }
-            Ok(length) => &buffer[..length],
-            Err(error) if is_passing(&error) => return Ok(Heard::Nothing),
-            Err(error) => return Err(error.into()),
-        };
-        let (taken, event) = decoder.next(input).map_err(Trouble::Frame)?;
-        let Some(Event::Message(entries)) = event else {
-            return Ok(Heard::Nothing);
-        };
-        if taken < input.len() {
-            return Err(Trouble::More);
+        match inbox.read(&self.stream) {
+            Ok(None) => Ok(Heard::Nothing),
+            Ok(Some(entries)) => understand(self.id, &entries),
+            Err(InboxError::Closed) => Ok(Heard::Gone),
+            Err(error) => Err(error.into()),
         }
-        // Until it is answered.
-        self.deadline = now + PATIENCE;
-        understand(self.id, entries)
     }
 }
 
@@ -330,11 +317,4 @@ fn understand(client: u64, entries: &[u8]) -> Result<Heard, Trouble> {
         // Whoever sends that knows no more than base does.
         Err(code) => Heard::Refused(Reply::failed(Refusal::new(code, ""), false)),
     })
-}
-
-fn is_passing(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-    )
 }

@@ -5,7 +5,7 @@
 //! process group of its own. Hooks of one resource run one after the other, in
 //! the order of what happened; one that does not end is killed.
 
-use super::children::{Exit, Process as _};
+use super::children::Exit;
 use crate::log;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -49,10 +49,10 @@ pub(super) struct Hook {
 impl Hook {
     /// What happened to a resource.
     pub(super) fn new(program: &Path, event: &str, resource: &str, more: &[&str]) -> Self {
-        let arguments = [event, resource].iter().chain(more);
+        let arguments = [&[event, resource], more].concat();
         Self {
             program: program.to_owned(),
-            arguments: arguments.map(ToString::to_string).collect(),
+            arguments: arguments.into_iter().map(str::to_owned).collect(),
         }
     }
 
@@ -215,7 +215,8 @@ impl Running {
     fn kill(&mut self) {
         let group = i32::try_from(self.child.id()).map(Pid::from_raw);
         if !group.is_ok_and(|group| killpg(group, Signal::SIGKILL).is_ok()) {
-            super::children::Process::kill(&mut self.child);
+            // It has ended meanwhile, or has no group yet.
+            let _ = self.child.kill();
         }
     }
 }

@@ -2,8 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-/// Lines of one kind within [`WINDOW`].
-const MOST: u32 = 20;
+/// Lines in ten seconds that strangers may cause.
+pub(crate) const STRANGERS: u32 = 20;
+
+/// Lines in ten seconds of one worker, but for those that were asked for by a
+/// debug level. It says a dozen when it starts.
+pub(crate) const WORKER: u32 = 100;
 
 /// The time that is looked at.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -11,16 +15,18 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// Counts the lines of one kind.
 #[derive(Debug)]
 pub(crate) struct Limit {
+    most: u32,
     begin: Instant,
     lines: u32,
     untold: u64,
 }
 
 impl Limit {
-    /// None yet.
-    pub(crate) fn new(now: Instant) -> Self {
+    /// So many lines in ten seconds.
+    pub(crate) fn new(most: u32) -> Self {
         Self {
-            begin: now,
+            most,
+            begin: Instant::now(),
             lines: 0,
             untold: 0,
         }
@@ -33,7 +39,7 @@ impl Limit {
             self.begin = now;
             self.lines = 0;
         }
-        if self.lines >= MOST {
+        if self.lines >= self.most {
             self.untold += 1;
             return None;
         }
@@ -63,9 +69,9 @@ mod tests {
 
     #[test]
     fn a_flood_is_counted_and_told_later() {
-        let begin = Instant::now();
-        let mut limit = Limit::new(begin);
-        for _ in 0..MOST {
+        let mut limit = Limit::new(20);
+        let begin = limit.begin;
+        for _ in 0..20 {
             assert_eq!(limit.allows(begin), Some(0));
         }
         for _ in 0..1000 {

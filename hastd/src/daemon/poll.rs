@@ -1,5 +1,6 @@
 //! Everything the daemon waits for, in one poll(2).
 
+use ggate::crowd::Id;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::BorrowedFd;
@@ -19,13 +20,11 @@ pub(crate) enum Source {
     /// A socket that peers connect to, by its number.
     Listener(usize),
     /// Somebody who has connected there.
-    Stranger(u64),
+    Stranger(Id),
     /// A primary between its two steps: the resource.
     Caller(u64),
     /// The worker of a resource.
     Worker(u64),
-    /// A conversation with another node's daemon.
-    Inquiry(u64),
 }
 
 /// What is waited for, collected anew each time.

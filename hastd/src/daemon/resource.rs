@@ -67,7 +67,7 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    pub(super) fn new(code: ControlCode, reason: impl Into<String>) -> Self {
+    pub(crate) fn new(code: ControlCode, reason: impl Into<String>) -> Self {
         Self {
             code,
             reason: reason.into(),
@@ -263,6 +263,11 @@ impl<T> Machine<T> {
     /// Whether a worker runs that can be spoken to.
     pub(super) const fn is_running(&self) -> bool {
         matches!(self.phase, Phase::Running { .. } | Phase::Stopping { .. })
+    }
+
+    /// Whether the worker was told to end.
+    pub(super) const fn expects_end(&self) -> bool {
+        matches!(self.phase, Phase::Stopping { .. } | Phase::Cleaning { .. })
     }
 
     /// Whether a secondary can take a primary's connections.
@@ -471,7 +476,10 @@ impl<T> Machine<T> {
         let in_order = exit == Exit::Code(0);
         match self.phase {
             Phase::Stopping { .. } => {
-                self.orphan = self.role == Role::Primary && !in_order;
+                if self.role == Role::Primary {
+                    self.orphan = !in_order;
+                }
+                self.dismiss(ECANCELED, "its role was changed meanwhile", out);
                 self.phase = Phase::None;
                 if let Some(change) = self.active.take() {
                     self.finish(change, now, out);
@@ -498,13 +506,11 @@ impl<T> Machine<T> {
         };
         let reason = format!("its worker process {exit}; the log says why");
         self.dismiss(code, &reason, out);
-        let again = self.role == Role::Secondary
-            || matches!(exit, Exit::Signal(_) | Exit::Code(TEMPORARY));
+        let again =
+            self.role == Role::Secondary || matches!(exit, Exit::Signal(_) | Exit::Code(TEMPORARY));
         if again {
             let pause = match self.pause {
-                Some(pause) if now.duration_since(since) < LIFE => {
-                    LONGEST_PAUSE.min(2 * pause)
-                }
+                Some(pause) if now.duration_since(since) < LIFE => LONGEST_PAUSE.min(2 * pause),
                 _ => FIRST_PAUSE,
             };
             self.pause = Some(pause);

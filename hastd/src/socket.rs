@@ -1,5 +1,6 @@
-//! The control socket. Who can connect to it can do anything to the resources,
-//! so the file is never open to more users than it is to be in the end.
+//! UNIX sockets to listen on. Who can connect to the control socket can do
+//! anything to the resources, so the file is never open to more users than it
+//! is to be in the end.
 
 use nix::sys::stat::{Mode, umask};
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -12,14 +13,14 @@ use std::path::{Path, PathBuf};
 
 /// A socket that listens; its file goes with it.
 #[derive(Debug)]
-pub(crate) struct ControlSocket {
+pub(crate) struct PrivateSocket {
     listener: UnixListener,
     path: PathBuf,
     /// Device and inode: somebody else's file of that name stays.
     file: (u64, u64),
 }
 
-impl ControlSocket {
+impl PrivateSocket {
     /// Listens at `path`, in the place of a socket on which nobody listens any
     /// more.
     pub(crate) fn bind(path: &Path, mode: u32) -> io::Result<Self> {
@@ -46,13 +47,13 @@ impl ControlSocket {
     }
 }
 
-impl AsFd for ControlSocket {
+impl AsFd for PrivateSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.listener.as_fd()
     }
 }
 
-impl Drop for ControlSocket {
+impl Drop for PrivateSocket {
     fn drop(&mut self) {
         if identity(&self.path).is_ok_and(|file| file == self.file) {
             // What stays is replaced by the next one.
@@ -80,7 +81,7 @@ fn make_room(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
         Ok(there) if !there.file_type().is_socket() => {
-            let why = "there is a file of that name that is no socket; remove it, or change `control`";
+            let why = "there is a file of that name that is no socket; it is left alone";
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
         }
         Ok(_) => {}
@@ -116,7 +117,7 @@ mod tests {
     fn the_file_has_its_mode_and_goes_in_the_end() {
         let (_dir, path) = place();
         for mode in [0o600, 0o660] {
-            let socket = ControlSocket::bind(&path, mode).unwrap();
+            let socket = PrivateSocket::bind(&path, mode).unwrap();
             assert_eq!(path.metadata().unwrap().mode() & 0o777, mode);
             UnixStream::connect(&path).unwrap();
             socket.accept().unwrap();
@@ -130,8 +131,8 @@ mod tests {
         let (_dir, path) = place();
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists());
-        let socket = ControlSocket::bind(&path, 0o600).unwrap();
-        let error = ControlSocket::bind(&path, 0o600).unwrap_err();
+        let socket = PrivateSocket::bind(&path, 0o600).unwrap();
+        let error = PrivateSocket::bind(&path, 0o600).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         UnixStream::connect(&path).unwrap();
         drop(socket);
@@ -141,7 +142,7 @@ mod tests {
     fn a_file_that_is_no_socket_stays() {
         let (_dir, path) = place();
         fs::write(&path, "precious").unwrap();
-        let error = ControlSocket::bind(&path, 0o600).unwrap_err();
+        let error = PrivateSocket::bind(&path, 0o600).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&path).unwrap(), b"precious");
     }
@@ -149,9 +150,9 @@ mod tests {
     #[test]
     fn somebody_else_s_socket_of_that_name_is_not_removed() {
         let (_dir, path) = place();
-        let old = ControlSocket::bind(&path, 0o600).unwrap();
+        let old = PrivateSocket::bind(&path, 0o600).unwrap();
         fs::remove_file(&path).unwrap();
-        let new = ControlSocket::bind(&path, 0o600).unwrap();
+        let new = PrivateSocket::bind(&path, 0o600).unwrap();
         drop(old);
         assert!(path.exists());
         drop(new);
