@@ -203,8 +203,7 @@ fn errno(error: &io::Error) -> Errno {
 }
 
 /// What is wrong with which component.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{}: {problem}", path.display())]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ComponentError {
     path: PathBuf,
     problem: Problem,
@@ -231,8 +230,20 @@ impl ComponentError {
     }
 }
 
-/// What is wrong with a component, and what to do. Strings are the name of
-/// the resource it should belong to.
+impl fmt::Display for ComponentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.problem)?;
+        match self.problem.advice() {
+            Some(advice) => write!(f, ": {advice}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for ComponentError {}
+
+/// What is wrong with a component. Strings are the name of the resource it
+/// should belong to.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
@@ -240,7 +251,7 @@ pub enum Problem {
     #[error("cannot open the component: {0}")]
     Open(MediaError),
     /// Somebody else holds the lock.
-    #[error("locked by another program: is hastd serving it?")]
+    #[error("locked by another program")]
     Locked,
     /// The lock cannot be had for another reason.
     #[error("cannot lock the component: {}", .0.desc())]
@@ -249,29 +260,48 @@ pub enum Problem {
     #[error("cannot {0}: {text}", text = .1.desc())]
     Io(Step, Errno),
     /// There is no room for metadata.
-    #[error("too small for metadata: fewer than {BLOCK} bytes")]
+    #[error("fewer than {BLOCK} bytes are too small for metadata")]
     TooShort,
     /// The block is all zeros.
-    #[error("not initialised: run hastctl create {0}")]
+    #[error("not initialised")]
     NotInitialised(String),
     /// The block holds something that never was metadata.
-    #[error(
-        "holds something other than metadata of HAST; is it the right disk for resource {0}? \
-         If so, and if all on it may be lost, run hastctl create {0}"
-    )]
+    #[error("holds something other than metadata of HAST")]
     NoMetadata(String),
     /// Metadata that are torn or damaged.
-    #[error(
-        "metadata are damaged: {1}. The data may be whole: copy it before anything else; \
-         hastctl create {0} makes this component empty and takes a full copy from the other node"
-    )]
+    #[error("damaged: {1}")]
     Damaged(String, MetadataError),
     /// Metadata of another resource, whose name comes second.
-    #[error("belongs to resource {1}, not to {0}: check the line `local` of both")]
+    #[error("belongs to resource {1}, not to {0}")]
     Foreign(String, String),
     /// Metadata that contradict themselves or the size of the component.
-    #[error("metadata of resource {0} do not fit the component: {1}. Has it shrunk or been moved?")]
+    #[error("metadata of resource {0} do not fit the component: {1}")]
     Impossible(String, MetadataError),
+}
+
+impl Problem {
+    /// What to do about it.
+    #[must_use]
+    pub fn advice(&self) -> Option<String> {
+        Some(match self {
+            Self::Open(MediaError::Open(Errno::ENOENT)) => "create it, or correct `local`".into(),
+            Self::Locked => "is hastd serving it?".into(),
+            Self::NotInitialised(name) => format!("run hastctl create {name}"),
+            Self::NoMetadata(name) => {
+                format!(
+                    "if it is the right disk, and all on it may be lost, run hastctl create {name}"
+                )
+            }
+            Self::Damaged(name, _) => format!(
+                "its data may be whole, so copy it before anything else; then hastctl create {name} \
+                 makes it new, to be filled from the other node"
+            ),
+            Self::Foreign(..) => "correct `local` of one of them".into(),
+            Self::Impossible(..) => "has it shrunk, or been taken for another?".into(),
+            Self::TooShort => "enlarge it, or correct `local`".into(),
+            Self::Open(_) | Self::Lock(_) | Self::Io(..) => return None,
+        })
+    }
 }
 
 /// What was being done.

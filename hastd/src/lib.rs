@@ -3,6 +3,7 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`check`] | what can be found out before serving |
 //! | [`component`] | the file or disk below a resource |
 //! | [`config`] | hast.conf(5) and what is only ours, beside it |
 //! | `control` | what hastctl and hastd say to one another |
@@ -13,6 +14,7 @@
 //! | [`status`] | what a worker tells about itself |
 //! | [`worker`] | one process per active resource |
 
+pub mod check;
 pub mod component;
 pub mod config;
 mod control;

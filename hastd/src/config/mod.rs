@@ -11,12 +11,14 @@
 //! | [`identity`] | which node this is |
 //! | [`address`] | what addresses mean |
 //! | [`load`] | all of it, from a path |
+//! | [`change`] | what a reload has to do |
 //! | [`diagnostic`] | what is wrong, with its place |
 //!
 //! Whatever base accepts is accepted and means the same. What base swallows
 //! without a word is a warning.
 
 pub mod address;
+pub mod change;
 mod diagnostic;
 mod extra;
 mod grammar;

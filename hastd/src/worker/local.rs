@@ -33,7 +33,7 @@ pub(super) struct Local {
     /// A GEOM provider, not a file: a helper holds it, too, so that a worker
     /// that is killed is not its last closer.
     provider: Option<Held>,
-    _lock: Component,
+    component: Component,
 }
 
 /// Why the component is of no use.
@@ -63,8 +63,13 @@ impl Local {
             metadata,
             extents,
             provider,
-            _lock: component,
+            component,
         })
+    }
+
+    /// What is open of it, and locked.
+    pub(super) const fn component(&self) -> &Component {
+        &self.component
     }
 
     /// Whether GEOM knows it.

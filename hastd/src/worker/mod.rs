@@ -28,9 +28,9 @@ pub use title::{Title, is_worker};
 
 use crate::ipc::{Channel, ChannelError, Received, Receiver, Sandbox, ToWorker};
 use crate::log;
-use crate::sandbox::{SandboxError, drop_privileges};
+use crate::sandbox::{self, SandboxError};
 use ggate::daemon::{self, Signal};
-use ggate::gate::{self, GateId};
+use ggate::gate::{self, GateId, Ggctl};
 use hast_core::primary::Millis;
 use nix::errno::Errno;
 use parent::Parent;
@@ -174,11 +174,24 @@ fn clean(parent: &Parent, provider: &str) -> ExitCode {
 
 /// What privileges a worker needs, it has used: descriptors are open, threads
 /// run.
-fn give_up_privileges(sandbox: Option<&Sandbox>, title: &str) -> Result<(), Failure> {
-    match sandbox {
-        Some(who) => drop_privileges(who, title).map(drop)?,
-        None => log::warning!("Running with all privileges."),
+fn give_up_privileges(
+    sandbox: Option<&Sandbox>,
+    title: &str,
+    local: &local::Local,
+    gate: Option<&dyn Ggctl>,
+) -> Result<(), Failure> {
+    let Some(sandbox) = sandbox else {
+        log::debug!(
+            1,
+            "Keeping privileges: there are none, or the daemon says so."
+        );
+        return Ok(());
+    };
+    sandbox::limit_component(local.component())?;
+    if let Some(gate) = gate {
+        sandbox::limit_gate(gate)?;
     }
+    sandbox::drop_privileges(sandbox, title)?;
     Ok(())
 }
 

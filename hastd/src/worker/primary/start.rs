@@ -47,7 +47,10 @@ pub(in crate::worker) fn run(
     let shell = Arc::new(build(start, local, gate, entropy, parent));
     attach_disk(&shell);
     start_threads(&shell)?;
-    give_up_privileges(sandbox.as_ref(), &title)?;
+    let gate = Some(&*shell.gate.ctl);
+    give_up_privileges(sandbox.as_ref(), &title, &shell.local, gate)?;
+    // Now the network may have its say.
+    start_timer(&shell)?;
     parent.tell(&FromWorker::Ready);
     let served = Arc::clone(&shell);
     spawn("ggatetd", move || served.serve_after_contact())?;
@@ -172,14 +175,19 @@ fn start_threads(shell: &Arc<Shell>) -> Result<(), Failure> {
     })?;
     with("linktd", Shell::make_links)?;
     with("modifytd", |shell| shell.run_direct_reads())?;
-    with("timertd", |shell| {
+    let shell = Arc::clone(shell);
+    on_termination(move || shell.stop(false))
+}
+
+/// The first thing it makes the machine do is to look for the peer.
+fn start_timer(shell: &Arc<Shell>) -> Result<(), Failure> {
+    let shell = Arc::clone(shell);
+    spawn("timertd", move || {
         loop {
             shell.tick();
             std::thread::sleep(crate::worker::TICK);
         }
-    })?;
-    let shell = Arc::clone(shell);
-    on_termination(move || shell.stop(false))
+    })
 }
 
 impl Shell {

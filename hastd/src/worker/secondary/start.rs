@@ -41,7 +41,7 @@ pub(in crate::worker) fn run(
     let shell = Arc::new(build(start, local, title, parent));
     attach_disk(&shell);
     start_threads(&shell)?;
-    give_up_privileges(sandbox.as_ref(), &name)?;
+    give_up_privileges(sandbox.as_ref(), &name, &shell.local, None)?;
     parent.tell(&FromWorker::Ready);
     loop {
         let received = daemon.receive()?;
