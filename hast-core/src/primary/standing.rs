@@ -100,6 +100,9 @@ impl Primary {
         if core::mem::replace(&mut self.standing.recorded, true) {
             return;
         }
+        if cfg!(hast_bug = "k7") && self.metadata().counters.local != self.link.peer_knows() {
+            return;
+        }
         let generation = Generation::new(self.standing.draw());
         let resuid = self.standing.draw_resuid();
         let known = self.link.peer_knows();

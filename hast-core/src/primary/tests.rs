@@ -616,3 +616,49 @@ fn a_write_that_nobody_can_record_fails() {
     bench.primary.peer_down(session, &mut bench.out);
     assert_eq!(bench.completed(), Some(Err(Errno::EIO)));
 }
+
+/// Found by the simulator: a write reached a peer that lacked an earlier one,
+/// which had been flushed, before it had stored that it is inconsistent (K12).
+#[test]
+fn a_peer_that_lacks_something_changes_only_after_it_has_said_so() {
+    let mut bench = Bench::new(Replication::Fullsync);
+    bench.connect();
+    bench.write();
+    bench.store_map(true);
+    bench.local(Ok(()));
+    bench.answer(Some(Errno::EIO));
+    bench.store_metadata(true);
+    assert_eq!(bench.completed(), Some(Ok(())));
+    let state = bench.sent().unwrap();
+    let inconsistent = |what: Outgoing| match what {
+        Outgoing::State { consistency, .. } => consistency == Consistency::Inconsistent,
+        _ => false,
+    };
+    assert!(inconsistent(state.2));
+    bench.write();
+    bench.local(Ok(()));
+    assert_eq!(bench.sent(), None, "it is copied later");
+    assert_eq!(bench.completed(), Some(Ok(())));
+    let reply = Reply::done(state.1.unwrap());
+    bench.primary.reply(state.0, &reply, &mut bench.out);
+    let copies = |a: &Action| {
+        matches!(
+            a,
+            Action::Local {
+                op: Op::Read(_),
+                ..
+            }
+        )
+    };
+    assert!(bench.out.iter().any(copies));
+    bench.write();
+    while !matches!(
+        bench.answer(None),
+        Some(Outgoing::Request {
+            op: Op::Write(_),
+            ..
+        })
+    ) {
+        assert!(bench.work());
+    }
+}

@@ -45,7 +45,8 @@ pub enum Taken {
     Buffer(RequestId),
     /// Its payload follows, for the buffer of this request. Once it is there,
     /// verified and expanded: [`Secondary::received`]. If it was wrong:
-    /// [`Secondary::peer_down`].
+    /// [`Secondary::peer_down`]. If the request is released before that, the
+    /// link has ended, and the buffer must not be filled any more.
     Payload(RequestId),
     /// It was refused and answered; its payload is to be skipped.
     Refused(Refusal),
