@@ -124,7 +124,7 @@ fn request(
             buffers[id.index()].resize(to_usize(range.length()), 0);
             expect(stream, payload.size, Coming::Write(id, payload));
         }
-        Taken::Taken => {}
+        Taken::Taken | Taken::Buffer(_) => {}
         Taken::Refused(refusal) => return Err(format!("refused {refusal:?}")),
         Taken::Stale => expect(stream, request.payload_size(), Coming::Nothing),
     }
