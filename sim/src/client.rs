@@ -12,6 +12,10 @@ use hast_core::units::ByteRange;
 const MOST_REQUESTS: usize = 8;
 /// Sectors of the longest request: more than an extent.
 const LONGEST: usize = 6;
+/// Sectors that half of the requests begin in.
+const HOT: usize = 12;
+/// Steps, about, that clients are busy for, and that they rest for.
+const PHASE: usize = 200;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClientOp {
@@ -33,10 +37,12 @@ impl ClientOp {
 
 impl World {
     pub(crate) fn client(&mut self) -> Result<(), String> {
-        if self.serving.is_none() || self.draining || self.ops.len() >= MOST_REQUESTS {
+        let full = self.ops.len() >= MOST_REQUESTS;
+        if self.serving.is_none() || self.draining || self.resting || full {
             return Ok(());
         }
-        let first = self.rng.below(DATA_SECTORS);
+        let hot = self.rng.one_in(2);
+        let first = self.rng.below(if hot { HOT } else { DATA_SECTORS });
         let count = 1 + self.rng.below(LONGEST.min(DATA_SECTORS - first));
         let bytes = |n: usize| u64::try_from(n * SECTOR).expect("small");
         let range = ByteRange::new(bytes(first), bytes(count)).ok_or("no range")?;
@@ -50,9 +56,6 @@ impl World {
         self.next_key += 1;
         let began = self.history.now();
         let op = ClientOp { op, key, began };
-        if self.reads_directly(op)? {
-            return Ok(());
-        }
         if op.op.modifies() {
             for sector in sectors(op.op) {
                 self.history.write_began(sector, key, op.value());
@@ -63,25 +66,24 @@ impl World {
         self.submit(op)
     }
 
-    /// The kernel serves the read without asking anybody. If that fails it
-    /// asks, as for any other.
-    fn reads_directly(&mut self, op: ClientOp) -> Result<bool, String> {
+    /// Clients that read all the time, as long as the kernel serves them
+    /// without asking anybody. And whether clients are busy.
+    pub(crate) fn kernel(&mut self) -> Result<(), String> {
+        if self.rng.one_in(PHASE) {
+            self.resting = !self.resting && self.rng.one_in(2);
+        }
         let Some(node) = self.serving.map(|n| &self.nodes[n]) else {
-            return Ok(false);
+            return Ok(());
         };
-        let Some(range) = op.op.range() else {
-            return Ok(false);
-        };
-        if op.op.modifies() || !node.direct_reads || self.rng.one_in(20) {
-            return Ok(false);
+        if !node.direct_reads {
+            return Ok(());
         }
-        let mut data = vec![0; to_usize(range.length())];
-        node.disk.read(DATA + to_usize(range.offset()), &mut data);
-        self.say(|| format!("client: {} {} by the kernel", op.key, describe(op.op)));
-        for (sector, data) in sectors(op.op).zip(data.chunks(SECTOR)) {
-            self.check_value(sector, value(data), op.began)?;
-        }
-        Ok(true)
+        let sector = self.rng.below(DATA_SECTORS);
+        let mut data = [0; SECTOR];
+        node.disk.read(DATA + sector * SECTOR, &mut data);
+        let began = self.history.now();
+        self.check_value(sector, value(&data), began)
+            .map_err(|error| format!("read by the kernel: {error}"))
     }
 
     /// Hands a request to the primary, for the first time or to a successor.

@@ -34,6 +34,8 @@ pub(crate) struct World {
     pub(crate) reconfigured: bool,
     /// The operator changes more than it must.
     pub(crate) restless: bool,
+    /// Clients ask for nothing.
+    pub(crate) resting: bool,
     pub(crate) serving: Option<usize>,
     /// Who serves is to stop.
     pub(crate) draining: bool,
@@ -89,6 +91,7 @@ impl World {
             replication,
             reconfigured: false,
             restless,
+            resting: false,
             serving: None,
             draining: false,
             claims: [claim; 2],
@@ -127,6 +130,7 @@ impl World {
 
     fn step(&mut self, step: usize) -> Result<(), String> {
         self.misfortune()?;
+        self.kernel()?;
         match self.rng.below(16) {
             0 | 1 => self.client()?,
             2 => self.time_goes_by(),
@@ -445,8 +449,13 @@ impl World {
     fn describe(&self) -> String {
         let report = self.primary().map(Primary::report);
         let rival = self.rival.as_ref().map(|rival| rival.node);
+        let disk = |n: usize| {
+            let metadata = self.nodes[n].metadata();
+            metadata.map(|m| (m.counters, m.consistency, m.generation))
+        };
+        let (a, b) = (disk(0), disk(1));
         format!(
-            "serving {:?}, rival {rival:?}, {report:?}, requests {:?}, to do {:?} {:?}",
+            "serving {:?}, rival {rival:?}, {report:?}, requests {:?}, to do {:?} {:?}, {a:?}, {b:?}",
             self.serving, self.ops, self.nodes[0].todo, self.nodes[1].todo
         )
     }

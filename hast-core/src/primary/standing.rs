@@ -88,6 +88,7 @@ impl Primary {
         }
         self.standing.behind = Behind::Peer;
         self.standing.peer_is_current = false;
+        self.sync_reopened();
         self.record_that_the_peer_misses();
         Ok(self.stores.metadata.revision())
     }

@@ -60,7 +60,7 @@ impl Primary {
         match self.stop {
             Stop::Draining if !self.is_ending_sync() => {
                 self.stop = Stop::Flushing;
-                self.flush_both(false, out);
+                self.flush_both(out);
             }
             Stop::Flushing => {
                 self.stop = Stop::Storing;
