@@ -105,7 +105,6 @@ fn create(resource: &Resource, wanted: CreateOptions, force: bool) -> Result<(),
     }
     write("clear the map", media.flush())?;
     component.write_metadata(&metadata)?;
-    log::debug!(1, "[{}] {path}: created.", resource.name);
     Ok(())
 }
 

@@ -93,7 +93,11 @@ fn add_report(text: &mut String, report: &Report) {
         "  state:    {} for {since}: {}",
         report.state, report.reason
     );
-    if let Some(sync) = &report.sync {
+    if let Some(sync) = report
+        .sync
+        .as_ref()
+        .filter(|_| report.state == "synchronizing")
+    {
         let _ = writeln!(text, "  progress: {}", progress(sync));
     }
     if !report.next.is_empty() {
