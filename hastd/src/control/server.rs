@@ -97,6 +97,17 @@ impl Server {
         self.socket = Some(socket);
     }
 
+    /// Changes who may connect.
+    pub(crate) fn set_mode(&self, mode: u32) -> io::Result<()> {
+        self.socket
+            .as_ref()
+            .map_or(Ok(()), |socket| socket.set_mode(mode))
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.clients.len()
+    }
+
     /// Lets nobody in any more.
     pub(crate) fn close(&mut self) {
         self.socket = None;

@@ -15,6 +15,7 @@
 //! | `requests` | what clients of the control socket want |
 //! | `listen`, `greet`, `admit` | peers that connect to us |
 //! | `endpoint`, `acl`, `dial` | addresses, and connections to peers |
+//! | `reload` | another configuration |
 //! | `hooks` | hook programs |
 //! | `limit` | lines of the log that strangers cause |
 
@@ -29,6 +30,7 @@ pub(crate) mod limit;
 mod listen;
 mod options;
 pub(crate) mod poll;
+mod reload;
 mod requests;
 pub(crate) mod resource;
 mod resources;
@@ -50,17 +52,18 @@ use children::Binary;
 use dial::Dialer;
 use greet::Strangers;
 use hooks::Hooks;
-use listen::Listener;
+use listen::{Listener, Place};
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 use poll::{Interests, Source};
+use reload::{Files, Reader};
 use resources::Resources;
 use signals::{Signal, Signals};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use waker::{Bell, Waker};
+use waker::Bell;
 
 /// Pause after a failed accept: descriptors are short, say.
 pub(crate) const PAUSE: Duration = Duration::from_millis(100);
@@ -81,6 +84,8 @@ struct Setup {
     sandbox: Option<Sandbox>,
     /// Workers and hooks may write to the terminal.
     foreground: bool,
+    /// Where all that is from.
+    files: Files,
 }
 
 /// Why a daemon cannot begin.
@@ -119,7 +124,8 @@ struct Daemon {
     access: Access,
     signals: Signals,
     bell: Bell,
-    waker: Waker,
+    files: Files,
+    reader: Reader,
     /// Since when it ends.
     ending: Option<Instant>,
 }
@@ -165,11 +171,10 @@ impl Daemon {
                 path: control,
                 source,
             })?;
-        let listeners = listen.iter().map(|address| {
-            Listener::bind(address).map_err(|source| StartError::Listen {
-                address: address.clone(),
-                source,
-            })
+        let listeners = listen.into_iter().map(|address| {
+            Place::find(&address)
+                .and_then(|place| Listener::bind(&address, place))
+                .map_err(|source| StartError::Listen { address, source })
         });
         let listeners = listeners.collect::<Result<_, _>>()?;
         let (bell, waker) = Bell::new()?;
@@ -191,7 +196,8 @@ impl Daemon {
             access: Access::new(),
             signals: Signals::of_children()?,
             bell,
-            waker,
+            files: setup.files,
+            reader: Reader::new(waker),
             ending: None,
         };
         daemon.know_remotes();
@@ -286,6 +292,7 @@ impl Daemon {
     fn attend(&mut self, now: Instant) {
         self.paused = self.paused.filter(|until| now < *until);
         self.strangers.expire(now);
+        self.finish_reload(now);
         for dialled in self.around.dialer.dialled() {
             if let Some(unit) = self.resources.get(dialled.unit) {
                 unit.connected(dialled.attempt, dialled.result);
@@ -341,10 +348,22 @@ impl Daemon {
                 log::info!("Termination signal received, exiting.");
                 self.end(now);
             }
-            Signal::Reload => {}
-            Signal::Report => {}
+            Signal::Reload => self.reload(),
+            Signal::Report => self.tell(now),
             Signal::Child => self.around.reap = true,
         }
+    }
+
+    /// Says what goes on.
+    fn tell(&self, now: Instant) {
+        self.resources.tell(now);
+        log::info!(
+            "{} resources, {} connections without a message, {} clients, {}.",
+            self.resources.iter().count(),
+            self.strangers.count(),
+            self.control.count(),
+            self.around.hooks
+        );
     }
 
     /// Lets nobody in any more and stops all workers.

@@ -294,11 +294,6 @@ impl<T> Machine<T> {
         matches!(self.phase, Phase::Running { ready: true, .. })
     }
 
-    /// Whether there is no process.
-    pub(super) const fn is_idle(&self) -> bool {
-        matches!(self.phase, Phase::None | Phase::Waiting { .. })
-    }
-
     /// Whether a worker is to be started again.
     pub(super) const fn is_waiting(&self) -> bool {
         matches!(self.phase, Phase::Waiting { .. })

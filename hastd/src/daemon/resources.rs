@@ -5,6 +5,7 @@ use super::poll::Interests;
 use super::resource::Event;
 use super::unit::Unit;
 use crate::config;
+use crate::log;
 use std::time::Instant;
 
 /// The resources of this node.
@@ -32,6 +33,42 @@ impl Resources {
         let unit = Unit::new(self.next, config, self.sandboxed);
         self.units.push(unit);
         self.next += 1;
+    }
+
+    /// Takes another configuration up. What a resource is in the middle of is
+    /// finished first.
+    pub(super) fn reload(
+        &mut self,
+        configs: Vec<config::Resource>,
+        now: Instant,
+        around: &mut Around,
+    ) {
+        let order: Vec<String> = configs.iter().map(|config| config.name.clone()).collect();
+        let present = self.units.iter_mut().filter(|unit| !unit.removing);
+        for unit in present.filter(|unit| !order.contains(&unit.config.name)) {
+            log::info!("Resource {} removed.", unit.config.name);
+            unit.remove(now, around);
+        }
+        for config in configs {
+            match self.find(config.name.as_bytes()) {
+                Some(unit) => unit.reload(config, now, around),
+                None => {
+                    log::info!("Resource {} added.", config.name);
+                    self.add(config);
+                }
+            }
+        }
+        self.units.retain(|unit| !unit.gone);
+        let place = |unit: &Unit| order.iter().position(|name| *name == unit.config.name);
+        self.units
+            .sort_by_key(|unit| place(unit).unwrap_or(usize::MAX));
+    }
+
+    /// Says how all of them are.
+    pub(super) fn tell(&self, now: Instant) {
+        for unit in &self.units {
+            log::info!("{}{}.", unit.about(), unit.summary(now));
+        }
     }
 
     /// All but those that are being removed.

@@ -6,8 +6,11 @@ use super::children::{Exit, Worker};
 use super::greet::Caller;
 use super::hooks::Hook;
 use super::limit::{self, Limit};
-use super::resource::{ECANCELED, ETIMEDOUT, Effect, Event, Left, Machine, Order, Refusal, Task};
+use super::resource::{
+    Change, ECANCELED, ETIMEDOUT, Effect, Event, Left, Machine, Order, Refusal, Task,
+};
 use crate::config;
+use crate::config::change::{self, differences};
 use crate::control::reply::{Answer, StatusAnswer};
 use crate::control::server::Ticket;
 use crate::ipc::{self, FromWorker, Level, Received, Start, ToWorker};
@@ -154,6 +157,50 @@ impl Unit {
     fn replace(&mut self, config: config::Resource) {
         self.machine.set_timeout(config.settings.timeout);
         self.config = config;
+    }
+
+    /// Ends with everything that was ordered.
+    pub(super) fn remove(&mut self, now: Instant, around: &mut Around) {
+        self.removing = true;
+        self.order(Order::Role(Change::to(Role::Init)), now, around);
+        self.order(Order::Remove, now, around);
+    }
+
+    /// Takes another configuration up, in the way that its role allows.
+    pub(super) fn reload(&mut self, config: config::Resource, now: Instant, around: &mut Around) {
+        let role = self.machine.final_role();
+        let difference = change::change(&self.planned, &config, role);
+        let what = differences(&self.planned, &config).join(", ");
+        let name = &config.name;
+        self.planned = config.clone();
+        match difference {
+            change::Change::Unchanged => {}
+            change::Change::LiveReload { reconnect } => {
+                log::info!("Resource {name} configuration was modified ({what}), reloading it.");
+                let config = Box::new(config);
+                self.order(Order::Reconfigure { config, reconnect }, now, around);
+            }
+            change::Change::Restart => {
+                log::info!("Resource {name} configuration was modified ({what}), restarting it.");
+                self.order(Order::Role(Change::to(Role::Init)), now, around);
+                self.order(Order::Replace(Box::new(config)), now, around);
+                self.order(Order::Role(Change::to(role)), now, around);
+            }
+        }
+    }
+
+    /// How it is, in a line.
+    pub(super) fn summary(&self, now: Instant) -> String {
+        let ago = |(what, since): &(String, Instant)| {
+            format!(", {what} {} s ago", now.duration_since(*since).as_secs())
+        };
+        let worker = match &self.worker {
+            Some(worker) => format!("worker process {}", worker.pid()),
+            None => "no worker process".into(),
+        };
+        let connected = if self.connected { ", connected" } else { "" };
+        let exit = self.last_exit.as_ref().map_or(String::new(), ago);
+        format!("{worker}{connected}, {} restarts{exit}", self.restarts)
     }
 
     /// Starts a worker, whose first message says what it is for.
