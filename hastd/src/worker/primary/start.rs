@@ -25,6 +25,7 @@ use hast_core::bitmap::MAX_MAP;
 use hast_core::primary::{self, LONGEST_REQUEST, Primary, REQUESTS};
 use nix::errno::Errno;
 use parking_lot::{Condvar, Mutex};
+use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -35,10 +36,11 @@ const COPYING: usize = 16 << 20;
 /// Runs until the provider is gone; the daemon's messages come on this thread.
 pub(in crate::worker) fn run(
     start: Start,
+    program: Option<File>,
     mut daemon: Daemon,
     parent: &Arc<Parent>,
 ) -> Result<(), Failure> {
-    let local = Local::open(&start)?;
+    let local = Local::open(&start, program)?;
     let ctl = gate::load_and_open().map_err(|error| Failure::Gate(error.to_string()))?;
     let gate = obtain(ctl, &start, &local)?;
     let sandbox = start.sandbox.clone();
