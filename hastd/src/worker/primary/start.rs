@@ -148,7 +148,9 @@ fn build(start: Start, local: Local, gate: Handle, entropy: u64, parent: &Arc<Pa
         disk: OnceLock::new(),
         stores,
         links: Links::new(start.remote),
-        stopping: AtomicBool::new(false),
+        stop: Mutex::new(()),
+        ending: AtomicBool::new(false),
+        draining: AtomicBool::new(false),
         local,
     }
 }
@@ -200,7 +202,7 @@ impl Shell {
         self.links.wait_for_contact(patience);
         match self.serve() {
             // Whoever stops says so itself.
-            Ok(_) if self.stopping.load(Ordering::SeqCst) => {}
+            Ok(_) if self.ending.load(Ordering::SeqCst) => {}
             Ok(Ended::Destroyed | Ended::Stopped) => {
                 log::info!("Device hast/{} was destroyed.", self.provider);
                 crate::worker::exit(&self.parent, 0);
