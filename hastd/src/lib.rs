@@ -7,6 +7,7 @@
 //! | [`component`] | the file or disk below a resource |
 //! | [`config`] | hast.conf(5) and what is only ours, beside it |
 //! | `control` | what hastctl and hastd say to one another |
+//! | [`ctl`] | hastctl |
 //! | [`daemon`] | hastd's parent process |
 //! | [`ipc`] | what the daemon and its workers say to one another |
 //! | [`log`] | messages for people |
@@ -18,6 +19,7 @@ pub mod check;
 pub mod component;
 pub mod config;
 mod control;
+pub mod ctl;
 pub mod daemon;
 mod inbox;
 pub mod ipc;

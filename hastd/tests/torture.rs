@@ -91,6 +91,11 @@ impl Tormentor {
     }
 
     fn strike_link(&mut self) -> String {
+        // A primary looks for its peer every ten seconds: without this most
+        // faults would meet no link.
+        if self.random.below(2) == 0 {
+            self.pair.wait_for_sync(self.primary, NAME, SYNC);
+        }
         let (direction, end) = (self.direction(), self.end());
         let proxy = self.primary as usize;
         match self.random.below(7) {

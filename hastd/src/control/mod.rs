@@ -3,8 +3,10 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | `client` | hastctl's side: one question, one answer |
 //! | `server` | hastd's side: clients, their requests, and the answers |
 //! | `reply` | an answer that is collected piece by piece |
 
+pub(crate) mod client;
 pub(crate) mod reply;
 pub(crate) mod server;

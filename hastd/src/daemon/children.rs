@@ -59,6 +59,11 @@ impl Binary {
         Ok(Self(File::open(std::env::current_exe()?)?))
     }
 
+    /// A descriptor of it, to be passed on.
+    pub(super) fn share(&self) -> io::Result<OwnedFd> {
+        Ok(self.0.try_clone()?.into())
+    }
+
     /// Runs it under this name, with the socket as descriptor 0.
     fn run(&self, title: &str, socket: UnixStream) -> io::Result<Child> {
         Exec::new(&self.0, [title.into()])?

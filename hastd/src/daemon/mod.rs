@@ -147,12 +147,17 @@ impl Around {
         self.answers.push((ticket, answer));
     }
 
-    /// For a worker's last words, should it panic.
-    fn stderr(&self) -> io::Result<Vec<OwnedFd>> {
+    /// What a worker begins with: the program, for its helpers, and where its
+    /// last words go, should it panic.
+    fn inheritance(&self) -> io::Result<Vec<OwnedFd>> {
         let stderr = self
             .foreground
             .then(|| io::stderr().as_fd().try_clone_to_owned());
-        Ok(stderr.transpose()?.into_iter().collect())
+        let program = self.binary.share()?;
+        Ok([Some(program), stderr.transpose()?]
+            .into_iter()
+            .flatten()
+            .collect())
     }
 }
 

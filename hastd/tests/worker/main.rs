@@ -3,4 +3,5 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails says so")]
 
 mod harness;
+mod in_use;
 mod pair;

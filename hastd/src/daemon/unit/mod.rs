@@ -200,7 +200,7 @@ impl Unit {
             Task::Clean => (format!("hastd: {name} (init)"), self.clean_message()),
         };
         let started = Worker::start(&around.binary, &title).and_then(|mut worker| {
-            let descriptors = around.stderr()?;
+            let descriptors = around.inheritance()?;
             worker
                 .tell(&message, descriptors)
                 .map_err(std::io::Error::other)?;

@@ -25,6 +25,7 @@ use hast_core::bitmap::MAX_MAP;
 use hast_core::primary::{self, LONGEST_REQUEST, Primary, REQUESTS};
 use nix::errno::Errno;
 use parking_lot::{Condvar, Mutex};
+use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -35,10 +36,11 @@ const COPYING: usize = 16 << 20;
 /// Runs until the provider is gone; the daemon's messages come on this thread.
 pub(in crate::worker) fn run(
     start: Start,
+    program: Option<File>,
     mut daemon: Daemon,
     parent: &Arc<Parent>,
 ) -> Result<(), Failure> {
-    let local = Local::open(&start)?;
+    let local = Local::open(&start, program)?;
     let ctl = gate::load_and_open().map_err(|error| Failure::Gate(error.to_string()))?;
     let gate = obtain(ctl, &start, &local)?;
     let sandbox = start.sandbox.clone();
@@ -146,7 +148,9 @@ fn build(start: Start, local: Local, gate: Handle, entropy: u64, parent: &Arc<Pa
         disk: OnceLock::new(),
         stores,
         links: Links::new(start.remote),
-        stopping: AtomicBool::new(false),
+        stop: Mutex::new(()),
+        ending: AtomicBool::new(false),
+        draining: AtomicBool::new(false),
         local,
     }
 }
@@ -198,7 +202,7 @@ impl Shell {
         self.links.wait_for_contact(patience);
         match self.serve() {
             // Whoever stops says so itself.
-            Ok(_) if self.stopping.load(Ordering::SeqCst) => {}
+            Ok(_) if self.ending.load(Ordering::SeqCst) => {}
             Ok(Ended::Destroyed | Ended::Stopped) => {
                 log::info!("Device hast/{} was destroyed.", self.provider);
                 crate::worker::exit(&self.parent, 0);

@@ -23,6 +23,7 @@ use hast_core::decision::OnImpossible;
 use hast_core::primary::LONGEST_REQUEST;
 use hast_core::secondary::{self, REQUESTS, Secondary};
 use parking_lot::{Condvar, Mutex};
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -30,12 +31,13 @@ use std::time::Instant;
 /// Runs until the daemon ends it; its messages come on this thread.
 pub(in crate::worker) fn run(
     start: Start,
+    program: Option<File>,
     mut daemon: Daemon,
     parent: &Arc<Parent>,
 ) -> Result<(), Failure> {
     let title = title::Place::find();
     destroy_orphan(&start.provider);
-    let local = Local::open(&start)?;
+    let local = Local::open(&start, program)?;
     let sandbox = start.sandbox.clone();
     let name = Title::Secondary.of(&start.name);
     let shell = Arc::new(build(start, local, title, parent));
