@@ -259,7 +259,7 @@ mod tests {
         let now = Instant::now();
         assert_eq!(worker.try_wait(now), None);
         assert!(worker.due().unwrap() <= now + ENDING);
-        assert_eq!(worker.try_wait(now + ENDING), None);
-        assert_eq!(wait(&mut worker), Exit::Signal(9));
+        let exit = wait_for("the worker's end", || worker.try_wait(now + ENDING));
+        assert_eq!(exit, Exit::Signal(9));
     }
 }

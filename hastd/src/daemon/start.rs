@@ -34,17 +34,17 @@ struct Failure {
 }
 
 impl Failure {
-    fn new(status: u8, why: impl ToString) -> Self {
+    fn new(status: u8, why: impl Into<String>) -> Self {
         Self {
             status,
-            why: Some(why.to_string()),
+            why: Some(why.into()),
         }
     }
 }
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
-        Self::new(error.exit_code(), error)
+        Self::new(error.exit_code(), error.to_string())
     }
 }
 
@@ -166,7 +166,8 @@ fn set_up(options: &Options, loaded: Loaded) -> Result<Daemon, Failure> {
     let pid = if writes_pid { lock(pid_path)? } else { None };
     let binary = Binary::own()
         .map_err(|error| Failure::new(OS, format!("Unable to open my own program: {error}.")))?;
-    let sandbox = sandbox::user().map_err(|error| Failure::new(CONFIGURATION, error))?;
+    let sandbox =
+        sandbox::user().map_err(|error| Failure::new(CONFIGURATION, error.to_string()))?;
     let by_config = !options.foreground && options.pid_file.is_none();
     let pid_path = pid_path.clone();
     let files = Files {
@@ -198,7 +199,7 @@ fn lock(path: &Path) -> Result<Option<PidFile>, Failure> {
     match PidFile::open(path) {
         Ok(file) => Ok(Some(file)),
         Err(error @ (PidFileError::Running(_) | PidFileError::RunningUnknown(_))) => {
-            Err(Failure::new(TEMPORARY, error))
+            Err(Failure::new(TEMPORARY, error.to_string()))
         }
         Err(error) => {
             log::warning!("{error}.");
