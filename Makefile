@@ -6,13 +6,16 @@
 
 PREFIX = /usr/local
 DESTDIR =
-PROGRAMS = ggatec ggated ggatel
+PROGRAMS = ggatec ggated ggatel hastd hastctl
 
 build: ## release programs, in target/release
-	cargo build --release --locked -p ggatec -p ggated -p ggatel
+	cargo build --release --locked -p ggatec -p ggated -p ggatel -p hastd
 
-demo: build ## a gate from server to client, on this machine
+demo: build ## two HAST nodes, on this machine
 	sh scripts/demo.sh
+
+demo-ggate: build ## a gate from server to client, on this machine
+	sh scripts/demo-ggate.sh
 
 test: ## everything that needs no other software
 	cargo test --workspace --exclude clients --locked --no-fail-fast
@@ -20,6 +23,9 @@ test: ## everything that needs no other software
 
 test-clients: ## whole programs with fio, qemu, libnbd, nbdkit
 	sh scripts/test-clients.sh
+
+torture: ## ten minutes of two nodes of which everything fails
+	sh scripts/torture.sh
 
 torture-ggate: ## ten minutes of fio over a link that fails in every way
 	sh scripts/torture-ggate.sh
@@ -69,4 +75,4 @@ install: build
 clean:
 	cargo clean
 
-.PHONY: build demo test test-clients torture-ggate load bench test-drift test-freebsd check freebsd no-std sim sim-bugs fuzz count install clean
+.PHONY: build demo demo-ggate test test-clients torture torture-ggate load bench test-drift test-freebsd check freebsd no-std sim sim-bugs fuzz count install clean

@@ -1,7 +1,6 @@
 //! ggated(8) as a library, for its own `main` and for tests that need a server
 //! in their own process.
 
-mod crowd;
 mod daemon;
 mod exports;
 mod handshake;

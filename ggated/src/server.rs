@@ -1,9 +1,9 @@
 //! What the whole server knows: exports, who is coming, who is there.
 
-use crate::crowd::{Crowd, Id};
 use crate::exports::{Export, Exports, ExportsError, short};
 use crate::opener::{Opener, Opening};
 use crate::session::{Client, Parts, Session, SessionError};
+use ggate::crowd::{Crowd, Id};
 use ggate::log;
 use ggate::media::Media;
 use ggate::net::TcpOptions;
@@ -195,7 +195,7 @@ impl Server {
     /// enters its session before it leaves, so in this order none is missed.
     pub(crate) fn expects_somebody(&self) -> bool {
         let handshakes = self.strangers.lock().len();
-        handshakes != 0 || self.half_open.lock().len() != 0
+        handshakes != 0 || !self.half_open.lock().is_empty()
     }
 
     /// Whether there is room for a session.

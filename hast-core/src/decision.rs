@@ -131,7 +131,7 @@ impl Rule {
 /// Which extents are to be copied besides those dirty in the primary's map.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum MapSent {
-    /// None: no map is sent.
+    /// None: no map is sent, unless the secondary's own has something in it.
     None,
     /// Those dirty in the secondary's own map.
     Own,

@@ -15,7 +15,7 @@ use hast_core::metadata::{BLOCK, BLOCK_LENGTH, Metadata, MetadataError, Provider
 use hast_core::nv::{Entries, Text};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fmt, io};
@@ -84,6 +84,12 @@ impl Component {
     #[must_use]
     pub const fn media(&self) -> &Arc<LocalMedia> {
         &self.media
+    }
+
+    /// All of its descriptors, for who limits what can be done with them.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let lock = self.lock.iter().map(|lock| lock.as_fd());
+        lock.chain([self.media.as_fd()])
     }
 
     /// Which file or disk it is, whatever its path.

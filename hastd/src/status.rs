@@ -23,6 +23,16 @@ pub struct Status {
     pub report: Report,
 }
 
+/// One resource: what `hg_report` has in the daemon's answer.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Told {
+    /// What the worker says; without one, what the daemon says in its place.
+    #[serde(flatten)]
+    pub status: Status,
+    /// What only the daemon knows.
+    pub daemon: Supervision,
+}
+
 /// Requests since the worker started (of a secondary: since the primary
 /// connected).
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
@@ -88,4 +98,24 @@ pub struct Sync {
     pub rate: u64,
     /// Seconds until it is done at that rate; none if nothing moves.
     pub eta: Option<u64>,
+}
+
+/// A worker, seen from outside.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Supervision {
+    /// The role of the resource.
+    pub role: String,
+    /// The role that it will have when all that was ordered is done.
+    pub final_role: String,
+    /// Process id of the worker, that of a secondary without primary, too; 0
+    /// if there is none.
+    pub workerpid: u32,
+    /// The worker has its component and its provider.
+    pub ready: bool,
+    /// How often a worker was started again because it had ended.
+    pub restarts: u64,
+    /// How the last one ended that did so by itself, and when in seconds ago.
+    pub last_exit: Option<(String, u64)>,
+    /// Why a primary was turned away last, and when in seconds ago.
+    pub last_refusal: Option<(String, u64)>,
 }

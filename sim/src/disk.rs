@@ -2,50 +2,97 @@
 //! written since the last flush, and of each write any of its sectors.
 
 use crate::rng::Rng;
+use hast_core::errno::Errno;
 
 pub(crate) const SECTOR: usize = 512;
 
 type Sector = [u8; SECTOR];
 
+/// How the disk is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Health {
+    Fine,
+    /// A sparse file on a full file system: what was never written cannot be.
+    Full,
+    /// Nothing is written or flushed any more.
+    Broken,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Disk {
     /// Per sector: what is on the medium, then what was written since.
     sectors: Vec<Vec<Sector>>,
+    /// Sectors that have blocks of the file system.
+    allocated: Vec<bool>,
+    pub(crate) health: Health,
 }
 
 impl Disk {
     pub(crate) fn new(bytes: usize) -> Self {
         Self {
             sectors: vec![vec![[0; SECTOR]]; bytes / SECTOR],
+            allocated: vec![false; bytes / SECTOR],
+            health: Health::Fine,
         }
     }
 
     pub(crate) fn read(&self, offset: usize, bytes: &mut [u8]) {
         let sectors = &self.sectors[offset / SECTOR..];
         for (sector, bytes) in sectors.iter().zip(bytes.chunks_mut(SECTOR)) {
-            bytes.copy_from_slice(sector.last().expect("there is always one"));
+            bytes.copy_from_slice(newest(sector));
         }
     }
 
-    pub(crate) fn write(&mut self, offset: usize, bytes: &[u8]) {
-        let sectors = &mut self.sectors[offset / SECTOR..];
-        for (sector, bytes) in sectors.iter_mut().zip(bytes.chunks_exact(SECTOR)) {
-            sector.push(bytes.try_into().expect("whole sectors"));
+    /// Writes whole sectors, up to the first that cannot be written.
+    pub(crate) fn write(&mut self, offset: usize, bytes: &[u8]) -> Result<(), Errno> {
+        let first = offset / SECTOR;
+        for (n, bytes) in (first..).zip(bytes.chunks_exact(SECTOR)) {
+            match self.health {
+                Health::Broken => return Err(Errno::EIO),
+                Health::Full if !self.allocated[n] => return Err(Errno::ENOSPC),
+                Health::Full | Health::Fine => {}
+            }
+            self.allocated[n] = true;
+            self.sectors[n].push(bytes.try_into().expect("whole sectors"));
+        }
+        Ok(())
+    }
+
+    /// A write that fails: any of its sectors may have been written.
+    pub(crate) fn tear(&mut self, offset: usize, bytes: &[u8], rng: &mut Rng) {
+        for (n, bytes) in bytes.chunks_exact(SECTOR).enumerate() {
+            if rng.one_in(2) {
+                let _ = self.write(offset + n * SECTOR, bytes);
+            }
         }
     }
 
-    pub(crate) fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) -> Result<(), Errno> {
+        if self.health == Health::Broken {
+            return Err(Errno::EIO);
+        }
         for sector in &mut self.sectors {
-            let newest = sector.len() - 1;
-            sector.drain(..newest);
+            let older = sector.len() - 1;
+            sector.drain(..older);
         }
+        Ok(())
+    }
+
+    /// Everything a sector may hold after a power cut now.
+    pub(crate) fn versions(&self, sector: usize) -> &[Sector] {
+        &self.sectors[sector]
     }
 
     pub(crate) fn power_cut(&mut self, rng: &mut Rng) {
+        self.health = Health::Fine;
         for sector in &mut self.sectors {
             let kept = sector[rng.below(sector.len())];
             sector.clear();
             sector.push(kept);
         }
     }
+}
+
+fn newest(sector: &[Sector]) -> &Sector {
+    sector.last().expect("there is always one")
 }

@@ -1,27 +1,29 @@
-//! A node: a disk, and a machine of hast-core with what its shell has still
-//! to do. The shell does it in any order that design 6.2 (a) to (d) allow.
+//! A node: a disk, the kernel's gate, and a machine of hast-core with what its
+//! shell has still to do. The shell does it in any order that design 6.2 (a)
+//! to (d) allow.
 
 use crate::disk::{Disk, SECTOR};
 use crate::rng::Rng;
-use hast_core::decision::OnImpossible;
+use hast_core::decision::{MapSent, OnImpossible};
 use hast_core::errno::Errno;
 use hast_core::extent::Extents;
 use hast_core::metadata::{BLOCK, BLOCK_LENGTH, CreateOptions, Metadata, Provider};
 use hast_core::primary::{self, Millis, Op, Primary, Replication};
-use hast_core::secondary::{self, Secondary};
+use hast_core::secondary::{self, Discard, Secondary};
 use hast_core::slab::RequestId;
 use std::collections::VecDeque;
 
 pub(crate) const DATA_SECTORS: usize = 64;
-const EXTENT: u32 = 2048;
-const MAP: usize = SECTOR;
-const META: usize = BLOCK_LENGTH;
+pub(crate) const EXTENT: u32 = 2048;
+/// Bytes of the map, in one sector.
+pub(crate) const MAP: usize = SECTOR;
+pub(crate) const META: usize = BLOCK_LENGTH;
 pub(crate) const DATA: usize = META + MAP;
 const MEDIA: usize = DATA + DATA_SECTORS * SECTOR;
 /// Milliseconds of silence after which a peer is given up.
-const TIMEOUT: u64 = 20_000;
+pub(crate) const TIMEOUT: u64 = 20_000;
 
-fn provider() -> Provider {
+pub(crate) fn provider() -> Provider {
     Provider {
         mediasize: u64::try_from(MEDIA).expect("small"),
         sectorsize: 512,
@@ -39,11 +41,11 @@ pub(crate) enum Machine {
 #[derive(Clone, Debug)]
 pub(crate) enum Todo {
     Local(RequestId, Op),
-    LocalDone(RequestId, Result<(), Errno>),
+    LocalDone(RequestId, Op, Result<(), Errno>),
     StoreMap,
-    MapWritten,
+    MapWritten(Result<(), Errno>),
     StoreMetadata,
-    MetadataWritten,
+    MetadataWritten(Result<(), Errno>),
     ClearMap,
     FillMap,
     DirectReads(bool),
@@ -58,7 +60,17 @@ pub(crate) enum Post {
     Secondary(secondary::Action),
 }
 
+impl Post {
+    fn is_sent_on(&self, link: primary::Session) -> bool {
+        match self {
+            Self::Primary(primary::Action::Send { session, .. }) => *session == link,
+            _ => false,
+        }
+    }
+}
+
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent facts")]
 pub(crate) struct Node {
     pub(crate) disk: Disk,
     pub(crate) machine: Machine,
@@ -66,10 +78,22 @@ pub(crate) struct Node {
     pub(crate) posts: VecDeque<Post>,
     pub(crate) buffers: Vec<Vec<u8>>,
     pub(crate) powered: bool,
+    /// The kernel serves reads from the disk.
+    pub(crate) direct_reads: bool,
+    /// The component is a file, from which the kernel serves no reads.
+    pub(crate) is_file: bool,
+    /// The machine has said that it has stopped.
+    pub(crate) has_stopped: bool,
+    /// What it last said to an operator who gave its data up.
+    pub(crate) discard: Option<Discard>,
+    /// A write failed here since it became secondary.
+    pub(crate) failed_write: bool,
+    /// A rule of design 6.2 was broken.
+    pub(crate) broken_rule: Option<String>,
 }
 
 impl Node {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(is_file: bool) -> Self {
         let options = CreateOptions {
             extentsize: Some(EXTENT.into()),
             keepdirty: Some(2),
@@ -79,8 +103,8 @@ impl Node {
         let mut block = [0; BLOCK_LENGTH];
         metadata.encode(&mut block).expect("it fits");
         let mut disk = Disk::new(MEDIA);
-        disk.write(0, &block);
-        disk.flush();
+        let written = disk.write(0, &block).and(disk.write(META, &[0; MAP]));
+        written.and(disk.flush()).expect("the disk is fine");
         Self {
             disk,
             machine: Machine::Off,
@@ -88,24 +112,47 @@ impl Node {
             posts: VecDeque::new(),
             buffers: vec![Vec::new(); 1024],
             powered: true,
+            direct_reads: false,
+            is_file,
+            has_stopped: false,
+            discard: None,
+            failed_write: false,
+            broken_rule: None,
         }
     }
 
-    /// The process ends; the disk keeps what it was given.
-    pub(crate) fn stop(&mut self) {
+    /// The process is gone; the disk keeps what it was given.
+    pub(crate) fn end(&mut self) {
         self.machine = Machine::Off;
         self.todo.clear();
         self.posts.clear();
+        self.has_stopped = false;
+    }
+
+    /// The process is killed: what the kernel had been asked for may still
+    /// happen.
+    pub(crate) fn kill(&mut self, rng: &mut Rng) {
+        for todo in std::mem::take(&mut self.todo) {
+            if let Todo::Local(id, op) = todo
+                && rng.one_in(2)
+            {
+                let _ = self.local(id, op);
+            }
+        }
+        self.end();
     }
 
     pub(crate) fn power_cut(&mut self, rng: &mut Rng) {
-        self.stop();
+        self.end();
         self.powered = false;
+        self.direct_reads = false;
         self.disk.power_cut(rng);
     }
 
+    /// Reads what a worker starts with. A disk that cannot be flushed is not
+    /// opened.
     fn open(&mut self) -> Result<(Metadata, Extents, Vec<u8>), String> {
-        self.disk.flush();
+        self.disk.flush().map_err(|e| e.to_string())?;
         let mut block = [0; BLOCK_LENGTH];
         self.disk.read(0, &mut block);
         let metadata = Metadata::decode(&block).map_err(|e| e.to_string())?;
@@ -115,13 +162,20 @@ impl Node {
         Ok((metadata, extents, map))
     }
 
+    /// What the disk says of itself.
+    pub(crate) fn metadata(&self) -> Result<Metadata, String> {
+        let mut block = [0; BLOCK_LENGTH];
+        self.disk.read(0, &mut block);
+        Metadata::decode(&block).map_err(|e| e.to_string())
+    }
+
     pub(crate) fn become_primary(
         &mut self,
         replication: Replication,
         entropy: u64,
         now: Millis,
     ) -> Result<(), String> {
-        self.stop();
+        self.end();
         let (metadata, extents, map) = self.open()?;
         self.machine = Machine::Primary(Box::new(Primary::new(primary::Start {
             metadata,
@@ -137,7 +191,10 @@ impl Node {
     }
 
     pub(crate) fn become_secondary(&mut self, now: Millis) -> Result<(), String> {
-        self.stop();
+        self.end();
+        // A gate that a killed primary left behind goes with the role.
+        self.direct_reads = false;
+        self.failed_write = false;
         let (metadata, extents, map) = self.open()?;
         self.machine = Machine::Secondary(Box::new(Secondary::new(secondary::Start {
             metadata,
@@ -150,16 +207,61 @@ impl Node {
         Ok(())
     }
 
+    /// An event for the primary, if there is one.
+    pub(crate) fn primary<T>(
+        &mut self,
+        event: impl FnOnce(&mut Primary, &mut Vec<primary::Action>) -> T,
+    ) -> Option<T> {
+        self.primary_with_data(|primary, _, out| event(primary, out))
+    }
+
+    /// The same, with the buffers at hand.
+    pub(crate) fn primary_with_data<T>(
+        &mut self,
+        event: impl FnOnce(&mut Primary, &mut [Vec<u8>], &mut Vec<primary::Action>) -> T,
+    ) -> Option<T> {
+        let Machine::Primary(primary) = &mut self.machine else {
+            return None;
+        };
+        let mut out = Vec::new();
+        let result = event(primary, &mut self.buffers, &mut out);
+        self.queue_primary(out);
+        Some(result)
+    }
+
+    /// An event for the secondary, if there is one.
+    pub(crate) fn secondary<T>(
+        &mut self,
+        event: impl FnOnce(&mut Secondary, &mut Vec<secondary::Action>) -> T,
+    ) -> Option<T> {
+        self.secondary_with_data(|secondary, _, out| event(secondary, out))
+    }
+
+    /// The same, with the buffers at hand.
+    pub(crate) fn secondary_with_data<T>(
+        &mut self,
+        event: impl FnOnce(&mut Secondary, &mut [Vec<u8>], &mut Vec<secondary::Action>) -> T,
+    ) -> Option<T> {
+        let Machine::Secondary(secondary) = &mut self.machine else {
+            return None;
+        };
+        let mut out = Vec::new();
+        let result = event(secondary, &mut self.buffers, &mut out);
+        self.queue_secondary(out);
+        Some(result)
+    }
+
+    pub(crate) fn tick(&mut self, now: Millis) {
+        self.primary(|primary, out| primary.tick(now, out));
+        self.secondary(|secondary, out| secondary.tick(now, out));
+    }
+
     /// Puts a primary's actions where they belong.
-    pub(crate) fn queue_primary(&mut self, actions: Vec<primary::Action>) {
+    fn queue_primary(&mut self, actions: Vec<primary::Action>) {
         use primary::Action as A;
         for action in actions {
             match action {
-                A::Local { id, op } => {
-                    let length = op.range().map_or(0, |range| to_usize(range.length()));
-                    self.buffers[id.index()].resize(length, 0);
-                    self.todo.push(Todo::Local(id, op));
-                }
+                A::Local { id, op } => self.queue_local(id, op),
                 A::Complete { id, tag, result } => {
                     let data = self.buffers[id.index()].clone();
                     self.todo.push(Todo::Complete(data, tag, result));
@@ -167,27 +269,31 @@ impl Node {
                 A::StoreMap => self.todo.push(Todo::StoreMap),
                 A::StoreMetadata => self.todo.push(Todo::StoreMetadata),
                 A::DirectReads(on) => self.todo.push(Todo::DirectReads(on)),
-                A::Release(_) | A::Notify(_) | A::Stopped => {}
-                A::Send { .. } | A::Connect(_) | A::Hello(..) | A::Disconnect(..) => {
+                A::Stopped => self.has_stopped = true,
+                A::Release(_) | A::Notify(_) => {}
+                A::Disconnect(ended, _) => {
+                    // What is still to be sent is of requests that have ended.
+                    self.posts.retain(|post| !post.is_sent_on(ended));
+                    self.posts.push_back(Post::Primary(action));
+                }
+                A::Send { .. } | A::Connect(_) | A::Hello(..) => {
                     self.posts.push_back(Post::Primary(action));
                 }
             }
         }
     }
 
-    pub(crate) fn queue_secondary(&mut self, actions: Vec<secondary::Action>) {
+    fn queue_secondary(&mut self, actions: Vec<secondary::Action>) {
         use secondary::Action as A;
         for action in actions {
             match action {
-                A::Local { id, op } => {
-                    let length = op.range().map_or(0, |range| to_usize(range.length()));
-                    self.buffers[id.index()].resize(length, 0);
-                    self.todo.push(Todo::Local(id, op));
-                }
+                A::Local { id, op } => self.queue_local(id, op),
                 A::StoreMetadata => self.todo.push(Todo::StoreMetadata),
                 A::ClearMap => self.todo.push(Todo::ClearMap),
                 A::FillMap => self.todo.push(Todo::FillMap),
-                A::Release(_) | A::Discard(_) | A::Notify(_) | A::Stopped => {}
+                A::Stopped => self.has_stopped = true,
+                A::Discard(discard) => self.discard = Some(discard),
+                A::Release(_) | A::Notify(_) => {}
                 A::Answer(..) | A::Reply(..) | A::Close(_) => {
                     self.posts.push_back(Post::Secondary(action));
                 }
@@ -195,127 +301,133 @@ impl Node {
         }
     }
 
-    /// Carries out what touches the disk. With `fail` it ends in an error,
-    /// and a write may or may not have happened.
-    pub(crate) fn perform(&mut self, todo: &Todo, fail: bool, rng: &mut Rng) {
-        let result = if fail { Err(Errno::EIO) } else { Ok(()) };
-        let happens = !fail || rng.one_in(2);
+    /// (c): overlapping writes of the component are never outstanding
+    /// together.
+    fn queue_local(&mut self, id: RequestId, op: Op) {
+        let length = op.range().map_or(0, |range| to_usize(range.length()));
+        self.buffers[id.index()].resize(length, 0);
+        let overlaps = |todo: &&Todo| match (todo, op.range()) {
+            (Todo::Local(_, other) | Todo::LocalDone(_, other, _), Some(range)) => {
+                let both = op.modifies() && other.modifies();
+                both && other.range().is_some_and(|other| other.overlaps(range))
+            }
+            _ => false,
+        };
+        if let Some(other) = self.todo.iter().find(overlaps) {
+            self.broken_rule = Some(format!("{op:?} is handed out together with {other:?}"));
+        }
+        self.todo.push(Todo::Local(id, op));
+    }
+
+    /// Carries something out, or has it fail: then a write may have happened,
+    /// or a part of it.
+    pub(crate) fn perform(&mut self, todo: &Todo, fails: bool, rng: &mut Rng) {
+        let failed = fails.then_some(Errno::EIO);
+        let happens = !fails || rng.one_in(2);
         match *todo {
             Todo::Local(id, op) => {
-                self.local(id, op, happens);
-                self.todo.push(Todo::LocalDone(id, result));
-            }
-            Todo::LocalDone(id, result) => match &mut self.machine {
-                Machine::Primary(primary) => {
-                    let mut out = Vec::new();
-                    primary.local_done(id, result, &mut out);
-                    self.queue_primary(out);
-                }
-                Machine::Secondary(secondary) => {
-                    let mut out = Vec::new();
-                    secondary.local_done(id, result, &mut out);
-                    self.queue_secondary(out);
-                }
-                Machine::Off => {}
-            },
-            Todo::StoreMap => {
-                if let Machine::Primary(primary) = &mut self.machine {
-                    let disk = &mut self.disk;
-                    primary.begin_map_store(|sectors| {
-                        disk.write(to_usize(sectors.offset), sectors.bytes);
-                    });
-                    self.todo.push(Todo::MapWritten);
-                }
-            }
-            Todo::MapWritten => {
-                if happens {
-                    self.disk.flush();
-                }
-                if let Machine::Primary(primary) = &mut self.machine {
-                    let mut out = Vec::new();
-                    primary.map_stored(!fail, &mut out);
-                    self.queue_primary(out);
-                }
-            }
-            Todo::StoreMetadata => {
-                let mut block = [0; BLOCK_LENGTH];
-                let begun = match &mut self.machine {
-                    Machine::Primary(primary) => primary.begin_metadata_store(&mut block),
-                    Machine::Secondary(secondary) => secondary.begin_metadata_store(&mut block),
-                    Machine::Off => return,
+                let result = if fails {
+                    self.local_fails(id, op, happens, rng)
+                } else {
+                    self.local(id, op)
                 };
-                begun.expect("the name is short");
-                // Only the first sector ever changes.
-                self.disk.write(0, &block[..SECTOR]);
-                self.todo.push(Todo::MetadataWritten);
+                self.failed_write |= result.is_err() && op.modifies();
+                self.todo.push(Todo::LocalDone(id, op, result));
             }
-            Todo::MetadataWritten => {
-                if happens {
-                    self.disk.flush();
-                }
-                self.metadata_written(!fail);
+            Todo::LocalDone(id, _, result) => {
+                self.primary(|primary, out| primary.local_done(id, result, out));
+                self.secondary(|secondary, out| secondary.local_done(id, result, out));
+            }
+            Todo::StoreMap => {
+                let (Machine::Primary(primary), disk) = (&mut self.machine, &mut self.disk) else {
+                    return;
+                };
+                let mut result = Ok(());
+                primary.begin_map_store(|sectors| {
+                    let written = disk.write(to_usize(sectors.offset), sectors.bytes);
+                    result = result.and(written);
+                });
+                self.todo.push(Todo::MapWritten(result));
+            }
+            Todo::MapWritten(written) => {
+                let stored = written.is_ok() && self.flushed(happens) && !fails;
+                self.primary(|primary, out| primary.map_stored(stored, out));
+            }
+            Todo::StoreMetadata => self.store_metadata(),
+            Todo::MetadataWritten(written) => {
+                let stored = written.is_ok() && self.flushed(happens) && !fails;
+                self.primary(|primary, out| primary.metadata_stored(stored, out));
+                self.secondary(|secondary, out| secondary.metadata_stored(stored, out));
             }
             Todo::ClearMap => {
-                if happens {
-                    self.disk.write(to_usize(BLOCK), &[0; MAP]);
-                }
-                if let Machine::Secondary(secondary) = &mut self.machine {
-                    let mut out = Vec::new();
-                    secondary.map_cleared(!fail, &mut out);
-                    self.queue_secondary(out);
-                }
+                let written = happens && self.disk.write(META, &[0; MAP]).is_ok();
+                self.secondary(|secondary, out| secondary.map_cleared(written && !fails, out));
             }
             Todo::FillMap => {
-                if happens {
-                    self.disk.write(to_usize(BLOCK), &[0xff; MAP]);
-                    self.disk.flush();
-                }
-                if let Machine::Secondary(secondary) = &mut self.machine {
-                    let mut out = Vec::new();
-                    secondary.map_filled(!fail, &mut out);
-                    self.queue_secondary(out);
-                }
+                let mut map = Vec::new();
+                self.secondary(|secondary, _| secondary.write_map(MapSent::Full, &mut map));
+                let written = happens && self.disk.write(META, &map).is_ok();
+                let filled = written && self.flushed(true) && !fails;
+                self.secondary(|secondary, out| secondary.map_filled(filled, out));
             }
             Todo::DirectReads(on) => {
-                if let Machine::Primary(primary) = &mut self.machine {
-                    let mut out = Vec::new();
-                    primary.direct_reads_set(on, !fail, &mut out);
-                    self.queue_primary(out);
-                }
+                let ok = failed.is_none() && !(on && self.is_file);
+                self.direct_reads = if ok { on } else { self.direct_reads };
+                self.primary(|primary, out| primary.direct_reads_set(on, ok, out));
             }
             Todo::Complete(..) => unreachable!("the client is told by the world"),
         }
     }
 
-    fn metadata_written(&mut self, stored: bool) {
-        match &mut self.machine {
-            Machine::Primary(primary) => {
-                let mut out = Vec::new();
-                primary.metadata_stored(stored, &mut out);
-                self.queue_primary(out);
-            }
-            Machine::Secondary(secondary) => {
-                let mut out = Vec::new();
-                secondary.metadata_stored(stored, &mut out);
-                self.queue_secondary(out);
-            }
-            Machine::Off => {}
-        }
+    fn flushed(&mut self, happens: bool) -> bool {
+        happens && self.disk.flush().is_ok()
     }
 
-    fn local(&mut self, id: RequestId, op: Op, happens: bool) {
+    fn store_metadata(&mut self) {
+        let mut block = [0; BLOCK_LENGTH];
+        let begun = match &mut self.machine {
+            Machine::Primary(primary) => primary.begin_metadata_store(&mut block),
+            Machine::Secondary(secondary) => secondary.begin_metadata_store(&mut block),
+            Machine::Off => return,
+        };
+        begun.expect("the name is short");
+        assert!(block[SECTOR..].iter().all(|byte| *byte == 0), "it may tear");
+        let written = self.disk.write(0, &block[..SECTOR]);
+        self.todo.push(Todo::MetadataWritten(written));
+    }
+
+    fn local(&mut self, id: RequestId, op: Op) -> Result<(), Errno> {
         let buffer = &mut self.buffers[id.index()];
-        let at = |offset: u64| DATA + to_usize(offset);
         match op {
-            _ if !happens => {}
-            Op::Read(range) => self.disk.read(at(range.offset()), buffer),
+            Op::Read(range) => {
+                self.disk.read(at(range.offset()), buffer);
+                Ok(())
+            }
             Op::Write(range) => self.disk.write(at(range.offset()), buffer),
             Op::Delete(range) => {
                 let zeros = vec![0; to_usize(range.length())];
-                self.disk.write(at(range.offset()), &zeros);
+                self.disk.write(at(range.offset()), &zeros)
             }
             Op::Flush => self.disk.flush(),
         }
+    }
+
+    fn local_fails(
+        &mut self,
+        id: RequestId,
+        op: Op,
+        happens: bool,
+        rng: &mut Rng,
+    ) -> Result<(), Errno> {
+        match op {
+            Op::Write(range) => {
+                let buffer = &self.buffers[id.index()];
+                self.disk.tear(at(range.offset()), buffer, rng);
+            }
+            _ if happens => self.local(id, op)?,
+            _ => {}
+        }
+        Err(Errno::EIO)
     }
 
     /// All data as a read of it would find it.
@@ -324,8 +436,41 @@ impl Node {
         self.disk.read(DATA, &mut data);
         data
     }
+
+    /// The value of each sector.
+    pub(crate) fn values(&self) -> Vec<u64> {
+        self.data().chunks(SECTOR).map(value).collect()
+    }
+
+    /// Every value each sector may have after a power cut.
+    pub(crate) fn possible_values(&self) -> Vec<Vec<u64>> {
+        let versions = |sector| self.disk.versions(DATA / SECTOR + sector).iter();
+        let values = |sector| versions(sector).map(|version| value(version)).collect();
+        (0..DATA_SECTORS).map(values).collect()
+    }
+
+    /// Nothing is left to do.
+    pub(crate) fn is_idle(&self) -> bool {
+        let busy = match &self.machine {
+            Machine::Primary(primary) => primary.in_flight(),
+            Machine::Secondary(secondary) => secondary.in_flight(),
+            Machine::Off => 0,
+        };
+        busy == 0 && self.todo.is_empty() && self.posts.is_empty()
+    }
+}
+
+fn at(offset: u64) -> usize {
+    DATA + to_usize(offset)
+}
+
+/// What a sector holds: the key of a write, or 0.
+pub(crate) fn value(sector: &[u8]) -> u64 {
+    u64::from_le_bytes(sector[..8].try_into().expect("8 bytes"))
 }
 
 pub(crate) fn to_usize(n: u64) -> usize {
     usize::try_from(n).expect("64-bit machines only")
 }
+
+const _: () = assert!(BLOCK == BLOCK_LENGTH as u64, "both are the block");

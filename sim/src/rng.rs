@@ -8,6 +8,11 @@ impl Rng {
         Self(seed)
     }
 
+    /// Another stream, which does not depend on how far this one is.
+    pub(crate) fn stream(seed: u64, number: u64) -> Self {
+        Self(Self(seed ^ number.rotate_left(32)).next())
+    }
+
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

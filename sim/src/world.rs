@@ -1,151 +1,136 @@
-//! Two nodes, the link between them, a client, an operator and misfortune.
+//! Two nodes, the link between them, clients, an operator and misfortune.
 //! One step at a time, chosen at random; then the misfortune ends, and the
 //! pair must come to rest with both copies the same.
 
 use crate::checker::Checker;
-use crate::disk::SECTOR;
-use crate::net::Link;
-use crate::node::{DATA_SECTORS, Machine, Node, Post, Todo, to_usize};
-use crate::post::{self, Coming};
+use crate::client::ClientOp;
+use crate::disk::{Health, SECTOR};
+use crate::faults::{Fault, Faults, Kind};
+use crate::net::{Link, Way};
+use crate::node::{DATA_SECTORS, Machine, Node, Todo};
+use crate::operator::{Claim, Rival, mode, name};
 use crate::rng::Rng;
-use hast_core::errno::Errno;
-use hast_core::primary::{self, Behind, Millis, Op, Replication};
-use hast_core::units::ByteRange;
-use std::collections::BTreeMap;
+use crate::{images, receive, send, trace};
+use hast_core::primary::{Behind, Millis, Primary, Replication};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Steps with misfortune.
-const STEPS: usize = 2000;
+pub(crate) const STEPS: usize = 2000;
 /// Steps within which the pair must be in sync without it.
 const REST: usize = 60_000;
-const MOST_REQUESTS: usize = 8;
-
-/// How often things go wrong: once in so many steps, or operations.
-#[derive(Clone, Copy, Debug)]
-struct Misfortune {
-    cut: usize,
-    half_open: usize,
-    crash: usize,
-    disk: usize,
-    /// The operator promotes a node that is not up to date.
-    folly: usize,
-}
-
-const NEVER: usize = usize::MAX;
+/// Steps between two looks at everything a power cut could leave.
+const LOOK: usize = 40;
 
 #[derive(Debug)]
-struct ClientOp {
-    op: Op,
-    key: u64,
-    began: u64,
-}
-
-/// A node was made primary although it lacks what was flushed on the other.
-#[derive(Debug)]
-struct Folly {
-    node: usize,
-    /// What the clients of the other node know.
-    before: Checker,
-    /// It confirmed something of its own.
-    wrote: bool,
-}
-
-#[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent facts")]
 pub(crate) struct World {
-    rng: Rng,
-    nodes: [Node; 2],
-    link: Option<Link>,
-    to_secondary: Coming,
-    to_primary: Coming,
-    now: Millis,
-    replication: Replication,
-    misfortune: Misfortune,
-    serving: Option<usize>,
-    /// Nodes an operator may promote who believes what was claimed.
-    current: [bool; 2],
-    checker: Checker,
-    folly: Option<Folly>,
-    /// There was a folly, so the nodes may refuse each other for good.
-    discord: bool,
-    /// An operator has chosen a side.
-    discarded: bool,
-    ops: BTreeMap<u64, ClientOp>,
-    next_key: u64,
+    pub(crate) rng: Rng,
+    pub(crate) faults: Faults,
+    pub(crate) nodes: [Node; 2],
+    pub(crate) link: Option<Link>,
+    pub(crate) now: Millis,
+    pub(crate) replication: Replication,
+    /// It was another one before.
+    pub(crate) reconfigured: bool,
+    /// The operator changes more than it must.
+    pub(crate) restless: bool,
+    /// Clients ask for nothing.
+    pub(crate) resting: bool,
+    pub(crate) serving: Option<usize>,
+    /// Who serves is to stop.
+    pub(crate) draining: bool,
+    pub(crate) claims: [Claim; 2],
+    /// What the clients of who serves, or served last, know.
+    pub(crate) history: Checker,
+    pub(crate) rival: Option<Rival>,
+    /// The operator was foolish, so the nodes may refuse each other.
+    pub(crate) discord: bool,
+    /// The secondary has lost power, and the primary does not know yet.
+    pub(crate) peer_lost_cache: bool,
+    /// What was confirmed is gone; a FLUSH that began later must say so.
+    pub(crate) flush_must_fail: Option<u64>,
+    pub(crate) ops: BTreeMap<u64, ClientOp>,
+    pub(crate) next_key: u64,
     /// Requests below this number are nobody's.
-    forgotten: u64,
-    trace: bool,
+    pub(crate) forgotten: u64,
+    tracing: bool,
 }
 
-/// Runs one seed.
-pub(crate) fn run(seed: u64, trace: bool) -> Result<(), String> {
-    let mut world = World::new(seed, trace);
-    for step in 0..STEPS {
-        world.step().map_err(|e| format!("step {step}: {e}"))?;
+/// How a run ended, and what had struck until then.
+pub(crate) struct Outcome {
+    pub(crate) result: Result<(), String>,
+    pub(crate) struck: Vec<Fault>,
+}
+
+/// Runs one seed, without some of its faults.
+pub(crate) fn run(seed: u64, left_out: &BTreeSet<Fault>, tracing: bool) -> Outcome {
+    let mut world = World::new(seed, left_out.clone(), tracing);
+    let result = world.live();
+    Outcome {
+        result,
+        struck: world.faults.struck().to_vec(),
     }
-    world.heal()
 }
 
 impl World {
-    fn new(seed: u64, trace: bool) -> Self {
+    fn new(seed: u64, left_out: BTreeSet<Fault>, tracing: bool) -> Self {
         let mut rng = Rng::new(seed);
-        let choices = [
-            Replication::Fullsync,
-            Replication::Memsync,
-            Replication::Async,
-        ];
-        let replication = choices[rng.below(3)];
-        let mut often = |n: usize| if rng.one_in(2) { n } else { NEVER };
-        let misfortune = Misfortune {
-            cut: often(150),
-            half_open: often(400),
-            crash: often(300),
-            disk: often(40),
-            folly: often(20),
+        let replication = mode(rng.below(3));
+        let restless = rng.one_in(2);
+        let files = [rng.one_in(4), rng.one_in(4)];
+        let claim = Claim {
+            current: true,
+            lost: false,
         };
         Self {
             rng,
-            nodes: [Node::new(), Node::new()],
+            faults: Faults::new(seed, left_out),
+            nodes: files.map(Node::new),
             link: None,
-            to_secondary: Coming::Nothing,
-            to_primary: Coming::Nothing,
             now: Millis(0),
             replication,
-            misfortune,
+            reconfigured: false,
+            restless,
+            resting: false,
             serving: None,
-            current: [true, true],
-            checker: Checker::new(DATA_SECTORS),
-            folly: None,
+            draining: false,
+            claims: [claim; 2],
+            history: Checker::new([0; DATA_SECTORS]),
+            rival: None,
             discord: false,
-            discarded: false,
+            peer_lost_cache: false,
+            flush_must_fail: None,
             ops: BTreeMap::new(),
             next_key: 1,
             forgotten: 0,
-            trace,
+            tracing,
         }
     }
 
-    fn say(&self, what: impl FnOnce() -> String) {
-        if self.trace {
+    pub(crate) fn say(&self, what: impl FnOnce() -> String) {
+        if self.tracing {
             println!("{:>8} ms  {}", self.now.0, what());
         }
     }
 
-    fn step(&mut self) -> Result<(), String> {
-        if self.rng.one_in(self.misfortune.cut)
-            && let Some(link) = self.link.as_mut().filter(|link| !link.cut)
-        {
-            link.cut(&mut self.rng);
-            self.say(|| "the link is cut".into());
+    pub(crate) fn primary(&self) -> Option<&Primary> {
+        match &self.nodes[self.serving?].machine {
+            Machine::Primary(primary) => Some(primary),
+            _ => None,
         }
-        if self.rng.one_in(self.misfortune.half_open)
-            && let Some(link) = self.link.as_mut().filter(|link| !link.cut)
-        {
-            link.break_silently();
-            self.say(|| "the link is half open".into());
+    }
+
+    fn live(&mut self) -> Result<(), String> {
+        for step in 0..STEPS {
+            self.step(step).map_err(|e| format!("step {step}: {e}"))?;
         }
-        if self.rng.one_in(self.misfortune.crash) {
-            let node = self.rng.below(2);
-            self.crash(node)?;
-        }
+        self.heal()?;
+        self.fail_over()
+    }
+
+    fn step(&mut self, step: usize) -> Result<(), String> {
+        self.misfortune()?;
+        self.kernel()?;
         match self.rng.below(16) {
             0 | 1 => self.client()?,
             2 => self.time_goes_by(),
@@ -154,401 +139,252 @@ impl World {
             9 | 10 => self.send(),
             _ => self.deliver(),
         }
-        self.check_folly()?;
+        if step.is_multiple_of(LOOK) {
+            images::check(self)?;
+        }
+        self.check()
+    }
+
+    fn check(&mut self) -> Result<(), String> {
+        self.notice_lost_cache()?;
+        self.check_meeting()?;
+        if let Some(error) = self.nodes.iter().find_map(|node| node.broken_rule.clone()) {
+            return Err(error);
+        }
         self.check_claim()
     }
 
-    fn crash(&mut self, node: usize) -> Result<(), String> {
-        self.say(|| format!("node {node} loses power"));
-        let other = 1 - node;
-        if self.serving == Some(node) {
-            self.stop_serving();
-        } else if let Some(primary) = self.primary()
-            && primary.behind() == Behind::Local
-        {
-            // Only what this node lost counts. The client is warned by its
-            // next FLUSH; answers on their way were given before.
-            self.deliver_answers(other)?;
-            self.checker.crashed();
+    fn misfortune(&mut self) -> Result<(), String> {
+        self.link_breaks();
+        if self.faults.strikes(Kind::PowerCut) {
+            let n = self.faults.rng(Kind::PowerCut).below(2);
+            self.power_cut(n);
         }
-        self.nodes[node].power_cut(&mut self.rng);
-        if let Some(link) = &mut self.link {
-            link.cut(&mut self.rng);
-            let primary = self.serving == Some(other);
-            link.told_primary |= !primary;
-            link.told_secondary |= primary;
+        if self.faults.strikes(Kind::Kill) {
+            let n = self.faults.rng(Kind::Kill).below(2);
+            self.kill(n)?;
         }
-        Ok(())
-    }
-
-    fn deliver_answers(&mut self, node: usize) -> Result<(), String> {
-        let complete = |todo: &Todo| matches!(todo, Todo::Complete(..));
-        while let Some(at) = self.nodes[node].todo.iter().position(complete) {
-            if let Todo::Complete(data, key, result) = self.nodes[node].todo.swap_remove(at) {
-                self.completed(&data, key, result)?;
+        for (kind, health) in [(Kind::Broken, Health::Broken), (Kind::Full, Health::Full)] {
+            if self.faults.strikes(kind) {
+                let n = self.faults.rng(kind).below(2);
+                self.say(|| format!("{}'s disk is {health:?}", name(n)));
+                self.nodes[n].disk.health = health;
+            }
+        }
+        for n in 0..2 {
+            if self.nodes[n].disk.health != Health::Fine && self.rng.one_in(100) {
+                self.say(|| format!("{}'s disk works again", name(n)));
+                self.nodes[n].disk.health = Health::Fine;
             }
         }
         Ok(())
     }
 
-    /// What the primary claims as it goes is what the operator goes by.
-    fn stop_serving(&mut self) {
-        let Some(node) = self.serving.take() else {
-            return;
-        };
-        if let Machine::Primary(primary) = &self.nodes[node].machine {
-            self.current = [true, true];
-            self.current[1 - node] = primary.peer_is_current();
-        }
-        self.checker.crashed();
-        self.ops.clear();
-    }
-
-    fn primary(&self) -> Option<&primary::Primary> {
-        match &self.nodes[self.serving?].machine {
-            Machine::Primary(primary) => Some(primary),
-            _ => None,
-        }
-    }
-
-    /// Turns machines on, gives them roles, sometimes changes them.
-    fn operator(&mut self) -> Result<(), String> {
-        let node = self.rng.below(2);
-        if !self.nodes[node].powered {
-            if self.rng.one_in(4) {
-                self.nodes[node].powered = true;
-                self.say(|| format!("node {node} is back"));
+    fn link_breaks(&mut self) {
+        for kind in [Kind::Cut, Kind::HalfOpen, Kind::Slow] {
+            if !self.faults.strikes(kind) {
+                continue;
             }
-            return Ok(());
+            let Some(link) = self.link.as_mut().filter(|link| !link.is_cut()) else {
+                continue;
+            };
+            let rng = self.faults.rng(kind);
+            match kind {
+                Kind::Cut => link.cut(rng),
+                Kind::HalfOpen => link.break_silently(rng),
+                _ => link.slow_down(),
+            }
+            self.say(|| format!("the link: {kind:?}"));
+        }
+    }
+
+    fn power_cut(&mut self, n: usize) {
+        self.say(|| format!("{} loses power", name(n)));
+        if let Some(rival) = self.rival.as_mut().filter(|rival| rival.node == n) {
+            rival.checker.crashed();
         }
         match self.serving {
-            None if self.current[node] => self.promote(node),
-            None if !self.discord && self.rng.one_in(self.misfortune.folly) => {
-                self.promote_foolishly(node)
-            }
-            Some(serving) if serving != node => {
-                if matches!(self.nodes[node].machine, Machine::Off) {
-                    self.say(|| format!("node {node} becomes secondary"));
-                    self.nodes[node].become_secondary(self.now)?;
-                }
-                Ok(())
-            }
-            Some(_) if self.misfortune.crash != NEVER && self.rng.one_in(40) => {
-                self.say(|| format!("node {node} is stopped"));
-                self.stop_serving();
-                self.nodes[node].stop();
-                Ok(())
-            }
-            _ => Ok(()),
+            Some(serving) if serving == n => self.stop_serving(true),
+            Some(_) => self.peer_lost_cache = true,
+            None => self.claims[n].lost = true,
         }
+        self.nodes[n].power_cut(self.faults.rng(Kind::PowerCut));
+        self.hang_up(n);
     }
 
-    fn promote(&mut self, node: usize) -> Result<(), String> {
-        self.say(|| format!("node {node} becomes primary"));
-        if let Some(link) = &mut self.link {
-            link.cut(&mut self.rng);
+    /// The primary notices that it has lost a peer which had lost power. If
+    /// only the peer's component counted, what was not flushed there is gone.
+    /// The client is warned by its next FLUSH; answers on their way were given
+    /// before.
+    fn notice_lost_cache(&mut self) -> Result<(), String> {
+        let (Some(serving), Some(primary)) = (self.serving, self.primary()) else {
+            return Ok(());
+        };
+        if !self.peer_lost_cache || primary.is_connected() {
+            return Ok(());
         }
-        self.link = None;
-        if self.folly.as_ref().is_some_and(|folly| folly.node != node) {
-            self.undo_folly();
+        let only_the_peer = primary.behind() == Behind::Local;
+        self.peer_lost_cache = false;
+        if only_the_peer {
+            self.deliver_answers(serving)?;
+            let now = self.history.now();
+            if self.history.crashed() {
+                self.flush_must_fail = Some(now);
+            }
         }
-        let entropy = self.rng.next();
-        self.nodes[1 - node].stop();
-        self.nodes[node].become_primary(self.replication, entropy, self.now)?;
-        self.serving = Some(node);
         Ok(())
     }
 
-    /// From here on there are two histories. What this node's clients read is
-    /// as old as it is.
-    fn promote_foolishly(&mut self, node: usize) -> Result<(), String> {
-        self.say(|| format!("node {node} lacks something and becomes primary"));
-        let began = self.checker.now();
-        let data = self.nodes[node].data();
-        let mut sectors = data.chunks(SECTOR).enumerate();
-        self.discord = true;
-        if sectors.any(|(n, data)| self.check_value(n, data, began).is_err()) {
-            let before = std::mem::replace(&mut self.checker, Checker::new(DATA_SECTORS));
-            self.folly = Some(Folly {
-                node,
-                before,
-                wrote: false,
+    fn kill(&mut self, n: usize) -> Result<(), String> {
+        if matches!(self.nodes[n].machine, Machine::Off) {
+            return Ok(());
+        }
+        self.say(|| format!("{}'s worker is killed", name(n)));
+        let taken_over = self.serving == Some(n) && self.faults.rng(Kind::Kill).one_in(2);
+        match self.serving {
+            Some(serving) if serving == n && !taken_over => self.stop_serving(false),
+            None => self.claims[n].lost |= !self.nodes[n].is_idle(),
+            Some(_) => {}
+        }
+        self.nodes[n].kill(self.faults.rng(Kind::Kill));
+        self.hang_up(n);
+        if taken_over {
+            self.take_over(n)?;
+        }
+        Ok(())
+    }
+
+    /// The kernel has kept every request for the next worker.
+    fn take_over(&mut self, n: usize) -> Result<(), String> {
+        let (entropy, mode, now) = (self.rng.next(), self.replication, self.now);
+        self.draining = false;
+        // The next worker cannot know what its predecessor had noticed.
+        self.flush_must_fail = None;
+        if let Err(error) = self.nodes[n].become_primary(mode, entropy, now) {
+            self.stop_serving(false);
+            return self.may_fail_to_open(n, &error);
+        }
+        self.say(|| format!("{}'s next worker takes over", name(n)));
+        let ops: Vec<_> = self.ops.values().copied().collect();
+        ops.into_iter().try_for_each(|op| self.submit(op))
+    }
+
+    /// A process has gone: its end of the link, too.
+    fn hang_up(&mut self, n: usize) {
+        if let Some(link) = &mut self.link {
+            let to_secondary = self.serving.is_some_and(|serving| serving != n);
+            link.hang_up(if to_secondary {
+                Way::ToSecondary
+            } else {
+                Way::ToPrimary
             });
         }
-        self.promote(node)
     }
 
-    /// Two nodes that both wrote what the other lacks never meet as if
-    /// nothing had happened. If only one did, its data is what counts.
-    fn check_folly(&mut self) -> Result<(), String> {
-        let connected = self.primary().is_some_and(primary::Primary::is_connected);
-        match &self.folly {
-            _ if self.discarded => Ok(()),
-            Some(folly) if connected && folly.wrote => {
-                Err("two primaries' data were merged silently".into())
-            }
-            Some(_) if connected => {
-                self.undo_folly();
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Nothing was confirmed there: only the other history ever happened.
-    fn undo_folly(&mut self) {
-        if let Some(folly) = self.folly.take_if(|folly| !folly.wrote) {
-            self.say(|| "nothing came of the folly".into());
-            self.checker = folly.before;
-            self.forgotten = self.next_key;
-            // What is still being written there happens after all.
-            self.ops.retain(|_, op| op.op.modifies());
-            for op in self.ops.values() {
-                let value = if matches!(op.op, Op::Write(_)) {
-                    op.key
-                } else {
-                    0
-                };
-                for sector in sectors(op.op) {
-                    self.checker.write_began(sector, op.key, value);
-                }
-            }
-        }
-    }
-
-    fn time_goes_by(&mut self) {
+    pub(crate) fn time_goes_by(&mut self) {
         self.now.0 += 1000;
-        let now = self.now;
         for node in &mut self.nodes {
-            match &mut node.machine {
-                Machine::Primary(primary) => {
-                    let mut out = Vec::new();
-                    primary.tick(now, &mut out);
-                    node.queue_primary(out);
-                }
-                Machine::Secondary(secondary) => {
-                    let mut out = Vec::new();
-                    secondary.tick(now, &mut out);
-                    node.queue_secondary(out);
-                }
-                Machine::Off => {}
-            }
+            node.tick(self.now);
         }
-    }
-
-    fn client(&mut self) -> Result<(), String> {
-        let Some(serving) = self.serving else {
-            return Ok(());
-        };
-        if self.ops.len() >= MOST_REQUESTS {
-            return Ok(());
-        }
-        let first = self.rng.below(DATA_SECTORS);
-        let count = 1 + self.rng.below(6.min(DATA_SECTORS - first));
-        let bytes = |n: usize| u64::try_from(n * SECTOR).expect("small");
-        let range = ByteRange::new(bytes(first), bytes(count)).ok_or("no range")?;
-        let op = match self.rng.below(10) {
-            0..=4 => Op::Write(range),
-            5 => Op::Delete(range),
-            6 | 7 => Op::Flush,
-            _ => Op::Read(range),
-        };
-        self.submit(serving, op)
-    }
-
-    fn submit(&mut self, serving: usize, op: Op) -> Result<(), String> {
-        let key = self.next_key;
-        self.next_key += 1;
-        let began = self.checker.now();
-        if op.modifies() {
-            let value = if matches!(op, Op::Write(_)) { key } else { 0 };
-            for sector in sectors(op) {
-                self.checker.write_began(sector, key, value);
-            }
-        }
-        self.say(|| format!("client: {key} {op:?}"));
-        self.ops.insert(key, ClientOp { op, key, began });
-        let node = &mut self.nodes[serving];
-        let Machine::Primary(primary) = &mut node.machine else {
-            return Err("who serves is primary".into());
-        };
-        let mut out = Vec::new();
-        let id = primary.request(key, op, &mut out).map_err(|_| "full")?;
-        let buffer = &mut node.buffers[id.index()];
-        buffer.clear();
-        buffer.resize(sectors(op).len() * SECTOR, 0);
-        if matches!(op, Op::Write(_)) {
-            for sector in buffer.chunks_mut(SECTOR) {
-                sector[..8].copy_from_slice(&key.to_le_bytes());
-            }
-        }
-        node.queue_primary(out);
-        Ok(())
     }
 
     fn work(&mut self) -> Result<(), String> {
-        let node = self.rng.below(2);
-        let Some(todo) = self.rng.take(&mut self.nodes[node].todo) else {
+        let n = self.rng.below(2);
+        let Some(todo) = self.rng.take(&mut self.nodes[n].todo) else {
             return Ok(());
         };
-        let fail = !matches!(
-            todo,
-            Todo::LocalDone(..) | Todo::StoreMap | Todo::StoreMetadata
-        ) && self.rng.one_in(self.misfortune.disk);
         if let Todo::Complete(data, key, result) = todo {
             return self.completed(&data, key, result);
         }
-        self.say(|| format!("node {node}: {todo:?}{}", if fail { " fails" } else { "" }));
-        self.nodes[node].perform(&todo, fail, &mut self.rng);
+        let begins = matches!(
+            todo,
+            Todo::LocalDone(..) | Todo::StoreMap | Todo::StoreMetadata
+        );
+        let fails = !begins && self.faults.strikes(Kind::Operation);
+        self.say(|| format!("{}: {}", name(n), trace::todo(&todo, fails)));
+        let rng = self.faults.rng(Kind::Operation);
+        self.nodes[n].perform(&todo, fails, rng);
         Ok(())
-    }
-
-    fn completed(
-        &mut self,
-        data: &[u8],
-        key: u64,
-        result: Result<(), Errno>,
-    ) -> Result<(), String> {
-        let Some(op) = self.ops.remove(&key) else {
-            return self.answered_before(key);
-        };
-        self.say(|| format!("client: {key} ended, {result:?}"));
-        match op.op {
-            Op::Read(_) if result.is_ok() => {
-                for (sector, data) in sectors(op.op).zip(data.chunks(SECTOR)) {
-                    self.check_value(sector, data, op.began)?;
-                }
-            }
-            Op::Write(_) | Op::Delete(_) => {
-                if let Some(folly) = &mut self.folly {
-                    folly.wrote |= result.is_ok();
-                }
-                for sector in sectors(op.op) {
-                    self.checker.write_ended(sector, op.key, result.is_ok());
-                }
-            }
-            Op::Flush if result.is_ok() => self.checker.flushed(op.began),
-            Op::Read(_) | Op::Flush => {}
-        }
-        Ok(())
-    }
-
-    /// Requests of before a folly was undone are nobody's any more.
-    fn answered_before(&self, key: u64) -> Result<(), String> {
-        if key < self.forgotten {
-            return Ok(());
-        }
-        Err(format!("request {key} is answered twice"))
-    }
-
-    fn check_value(&self, sector: usize, data: &[u8], began: u64) -> Result<(), String> {
-        let value = u64::from_le_bytes(data[..8].try_into().expect("8 bytes"));
-        // The other history's values are unknown to this one.
-        if self.folly.is_some() || self.checker.may_read(sector, value, began) {
-            return Ok(());
-        }
-        let history = self.checker.describe(sector);
-        Err(format!(
-            "sector {sector} reads as {value}; writes: {history}"
-        ))
     }
 
     fn send(&mut self) {
-        let node = self.rng.below(2);
-        if self.trace
-            && let Some(post) = self.nodes[node].posts.front()
-        {
-            match post {
-                Post::Primary(action) => self.say(|| format!("node {node}: {action:?}")),
-                Post::Secondary(action) => self.say(|| format!("node {node}: {action:?}")),
-            }
+        let n = self.rng.below(2);
+        if let Some(post) = self.nodes[n].posts.front() {
+            self.say(|| format!("{} says: {}", name(n), trace::post(post)));
         }
-        let listens = matches!(self.nodes[1 - node].machine, Machine::Secondary(_));
-        let before = self.link.as_ref().map(|link| link.primary);
-        post::send(&mut self.nodes[node], &mut self.link, listens);
-        if self.link.as_ref().map(|link| link.primary) != before {
-            self.to_secondary = Coming::Nothing;
-            self.to_primary = Coming::Nothing;
-        }
+        let listens = matches!(self.nodes[1 - n].machine, Machine::Secondary(_));
+        let listens = listens && !self.nodes[1 - n].has_stopped;
+        send::send(&mut self.nodes[n], &mut self.link, listens);
     }
 
     fn deliver(&mut self) {
         let (Some(link), Some(serving)) = (&mut self.link, self.serving) else {
             return;
         };
-        if link.half_open {
+        let way = if self.rng.one_in(2) {
+            Way::ToSecondary
+        } else {
+            Way::ToPrimary
+        };
+        let n = if way == Way::ToPrimary {
+            serving
+        } else {
+            1 - serving
+        };
+        let node = &mut self.nodes[n];
+        let result = match way {
+            Way::ToSecondary => receive::to_secondary(node, link, &mut self.rng),
+            Way::ToPrimary => receive::to_primary(node, link, &mut self.rng),
+        };
+        if result.is_err() {
+            link.hang_up(way);
+        } else if !link.ends(way) {
             return;
         }
-        let (primary, secondary) = {
-            let [a, b] = &mut self.nodes;
-            if serving == 0 { (a, b) } else { (b, a) }
-        };
-        let rng = &mut self.rng;
-        if rng.one_in(2) {
-            let result = post::to_secondary(secondary, link, &mut self.to_secondary, rng);
-            let end = link.cut && link.requests.bytes.is_empty();
-            link.cut |= result.is_err();
-            if (end || result.is_err()) && !link.told_secondary {
-                link.told_secondary = true;
-                if let (Machine::Secondary(machine), Some(session)) =
-                    (&mut secondary.machine, link.secondary)
-                {
-                    let mut out = Vec::new();
-                    machine.peer_down(session, &mut out);
-                    secondary.queue_secondary(out);
-                }
+        let (primary, secondary) = (link.primary, link.secondary);
+        match way {
+            Way::ToPrimary => {
+                node.primary(|machine, out| machine.peer_down(primary, out));
             }
-        } else {
-            let result = post::to_primary(primary, link, &mut self.to_primary, rng);
-            let end = link.cut && link.replies.bytes.is_empty();
-            link.cut |= result.is_err();
-            if (end || result.is_err()) && !link.told_primary {
-                link.told_primary = true;
-                if let Machine::Primary(machine) = &mut primary.machine {
-                    let mut out = Vec::new();
-                    machine.peer_down(link.primary, &mut out);
-                    primary.queue_primary(out);
+            Way::ToSecondary => {
+                if let Some(session) = secondary {
+                    node.secondary(|machine, out| machine.peer_down(session, out));
                 }
             }
         }
+        self.say(|| format!("{} sees the end of the link {result:?}", name(n)));
     }
 
-    fn idle(&self) -> bool {
-        let quiet = |node: &Node| {
-            let busy = match &node.machine {
-                Machine::Primary(primary) => primary.in_flight(),
-                Machine::Secondary(secondary) => secondary.in_flight(),
-                Machine::Off => 0,
-            };
-            busy == 0 && node.todo.is_empty() && node.posts.is_empty()
-        };
-        self.nodes.iter().all(quiet)
+    fn is_idle(&self) -> bool {
+        self.nodes.iter().all(Node::is_idle)
     }
 
     fn in_sync(&self) -> bool {
-        let claims = |p: &primary::Primary| p.is_connected() && p.behind() == Behind::Neither;
+        let claims = |p: &Primary| p.is_connected() && p.behind() == Behind::Neither;
         self.primary().is_some_and(claims)
     }
 
     /// "In sync" means that both copies are the same, byte for byte.
-    fn check_claim(&self) -> Result<(), String> {
-        let secondary = |node: &Node| match &node.machine {
+    fn check_claim(&mut self) -> Result<(), String> {
+        let connected = |node: &Node| match &node.machine {
             Machine::Secondary(machine) => machine.is_connected(),
             _ => true,
         };
-        if !self.in_sync() || !self.idle() || !self.nodes.iter().all(secondary) {
+        if !self.in_sync() || !self.is_idle() || !self.nodes.iter().all(connected) {
             return Ok(());
         }
+        self.discord = false;
+        self.check_equal("the pair claims to be in sync")
+    }
+
+    pub(crate) fn check_equal(&self, claim: &str) -> Result<(), String> {
         let (a, b) = (self.nodes[0].data(), self.nodes[1].data());
-        match a
-            .chunks(SECTOR)
-            .zip(b.chunks(SECTOR))
-            .position(|(a, b)| a != b)
-        {
+        let mut sectors = a.chunks(SECTOR).zip(b.chunks(SECTOR));
+        match sectors.position(|(a, b)| a != b) {
             None => Ok(()),
             Some(sector) => Err(format!(
-                "the pair claims to be in sync, but sector {sector} differs; writes: {}",
-                self.checker.describe(sector)
+                "{claim}, but sector {sector} differs; writes: {}",
+                self.history.describe(sector)
             )),
         }
     }
@@ -557,22 +393,20 @@ impl World {
     /// is one the client may see.
     fn heal(&mut self) -> Result<(), String> {
         self.say(|| "misfortune ends".into());
-        self.misfortune = Misfortune {
-            cut: NEVER,
-            half_open: NEVER,
-            crash: NEVER,
-            disk: NEVER,
-            folly: NEVER,
-        };
+        self.faults.end();
+        self.restless = false;
         for node in &mut self.nodes {
             node.powered = true;
+            node.disk.health = Health::Fine;
         }
         let mut rest = 0;
-        while !(self.in_sync() && self.idle() && self.ops.is_empty()) {
+        while !(self.in_sync() && self.is_idle() && self.ops.is_empty()) {
             rest += 1;
-            self.check_folly()?;
-            if rest == REST / 2 && self.discord {
-                self.discard_a_side();
+            if rest % (REST / 4) == 0
+                && self.discord
+                && let Some(serving) = self.serving
+            {
+                self.resolve(1 - serving);
             }
             if rest > REST {
                 return Err(format!("no progress: {}", self.describe()));
@@ -584,41 +418,45 @@ impl World {
                 5 => self.send(),
                 _ => self.deliver(),
             }
+            self.check()?;
         }
-        self.check_claim()?;
-        let began = self.checker.now();
+        self.check_equal("the pair claims to be in sync")?;
         let serving = self.serving.ok_or("nobody serves")?;
-        let data = self.nodes[serving].data();
-        for (sector, data) in data.chunks(SECTOR).enumerate() {
-            self.check_value(sector, data, began)?;
-        }
-        Ok(())
+        self.check_all_values(serving)
     }
 
-    /// What an operator does about a split-brain: the node that does not
-    /// serve is created anew.
-    fn discard_a_side(&mut self) {
-        let Some(serving) = self.serving else { return };
-        self.say(|| "one side of the split-brain is discarded".into());
-        self.nodes[1 - serving] = Node::new();
-        self.discarded = true;
+    /// In the end the secondary takes the place of the primary, whose machine
+    /// is gone.
+    fn fail_over(&mut self) -> Result<(), String> {
+        let serving = self.serving.ok_or("nobody serves")?;
+        self.power_cut(serving);
+        if !self.claims[1 - serving].current {
+            return Err("a pair in sync has a peer that may not be promoted".into());
+        }
+        if self.claims[1 - serving].lost {
+            self.history.crashed();
+        }
+        self.check_all_values(1 - serving)
+    }
+
+    fn check_all_values(&mut self, n: usize) -> Result<(), String> {
+        let began = self.history.now();
+        let values = self.nodes[n].values();
+        let mut sectors = values.into_iter().enumerate();
+        sectors.try_for_each(|(sector, value)| self.check_value(sector, value, began))
     }
 
     fn describe(&self) -> String {
-        let link = self.link.as_ref().map(|l| (l.cut, l.half_open));
-        let primary = self.primary().map(|p| {
-            let state = (p.is_connected(), p.behind(), p.in_flight(), p.dirty_bytes());
-            (state, p.metadata().clone())
-        });
+        let report = self.primary().map(Primary::report);
+        let rival = self.rival.as_ref().map(|rival| rival.node);
+        let disk = |n: usize| {
+            let metadata = self.nodes[n].metadata();
+            metadata.map(|m| (m.counters, m.consistency, m.generation))
+        };
+        let (a, b) = (disk(0), disk(1));
         format!(
-            "serving {:?}, link {link:?}, {primary:?}, requests {:?}, to do {:?} {:?}",
+            "serving {:?}, rival {rival:?}, {report:?}, requests {:?}, to do {:?} {:?}, {a:?}, {b:?}",
             self.serving, self.ops, self.nodes[0].todo, self.nodes[1].todo
         )
     }
-}
-
-fn sectors(op: Op) -> std::ops::Range<usize> {
-    op.range().map_or(0..0, |range| {
-        to_usize(range.offset()) / SECTOR..to_usize(range.end()) / SECTOR
-    })
 }

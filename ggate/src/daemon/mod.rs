@@ -6,10 +6,12 @@
 //! the child does the whole set-up with the terminal still in its hands, and
 //! the parent's exit status is the set-up's: see [`start`].
 
+mod exec;
 mod pidfile;
 mod protect;
 mod signals;
 
+pub use exec::Exec;
 pub use pidfile::{PidFile, PidFileError};
 pub use protect::{load_module, protect};
 pub use signals::{Signal, on_signals};

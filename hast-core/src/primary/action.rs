@@ -134,7 +134,10 @@ pub enum Action {
         op: Op,
     },
     /// Send this; data is read from the request's buffer, which must be left
-    /// alone until the link ends or the peer has answered.
+    /// alone until the link ends or the peer has answered. Nothing may be
+    /// sent once the link has ended, by [`Action::Disconnect`] or by
+    /// [`Primary::peer_down`](super::Primary::peer_down): the buffer may be
+    /// another request's by then.
     Send {
         /// On which link.
         session: Session,
@@ -172,7 +175,7 @@ pub enum Action {
     /// Do step 2, then report [`Primary::peer_up`](super::Primary::peer_up) or
     /// [`Primary::peer_down`](super::Primary::peer_down).
     Hello(Session, Hello),
-    /// Close both connections.
+    /// Close both connections; what is still to be sent on them is not.
     Disconnect(Session, Why),
     /// Let the kernel serve reads straight from the local component, or no
     /// longer, then report

@@ -38,25 +38,28 @@ impl Primary {
         self.marked = waiting;
     }
 
-    /// A flush of our own. False if there are too many already.
-    pub(super) fn flush_both(&mut self, ends_sync: bool, out: &mut Vec<Action>) -> bool {
+    /// A flush of our own, to be issued. None if there are too many already.
+    pub(super) fn new_flush(&mut self, ends_sync: bool) -> Option<RequestId> {
         let slot = Slot::new(Kind::Flush { ends_sync }, Op::Flush, self.replication);
-        let Some(id) = self.slots.insert(slot) else {
-            return false;
-        };
+        let id = self.slots.insert(slot)?;
         let covers_map = self.map.flush_started();
         if let Some(slot) = self.slots.get_mut(id) {
             slot.covers_map = covers_map;
         }
-        self.issue(id, out);
-        true
+        Some(id)
+    }
+
+    pub(super) fn flush_both(&mut self, out: &mut Vec<Action>) {
+        if let Some(id) = self.new_flush(false) {
+            self.issue(id, out);
+        }
     }
 
     /// Lets extents become clean although no client flushes.
     pub(super) fn flush_for_the_map(&mut self, out: &mut Vec<Action>) {
         let own = |kind: Kind| matches!(kind, Kind::Flush { .. });
         if !self.slots.iter().any(|(_, slot)| own(slot.kind)) {
-            self.flush_both(false, out);
+            self.flush_both(out);
         }
     }
 
@@ -76,7 +79,7 @@ impl Primary {
         if let Kind::Flush { ends_sync } = slot.kind {
             self.release(id, out);
             if ends_sync {
-                self.sync_flushed(both);
+                self.sync_flushed(id, both);
             }
             return;
         }

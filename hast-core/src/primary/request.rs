@@ -200,7 +200,7 @@ impl Primary {
 
     fn read(&mut self, id: RequestId, range: ByteRange, out: &mut Vec<Action>) {
         let stale = self.standing.behind == Behind::Local && self.map.may_differ(range);
-        if stale && !cfg!(any(hast_bug = "k4", hast_bug = "k15")) {
+        if stale && !cfg!(hast_bug = "k4") {
             self.read_from_peer(id, Errno::EIO, out);
         } else {
             self.run_locally(id, out);
@@ -290,7 +290,11 @@ impl Primary {
     /// To both components.
     pub(super) fn issue(&mut self, id: RequestId, out: &mut Vec<Action>) {
         self.run_locally(id, out);
-        if self.link.is_up() {
+        let modifies = self
+            .slots
+            .get_mut(id)
+            .is_some_and(|slot| slot.op.modifies());
+        if self.link.is_up() && !(modifies && self.peer_must_not_change()) {
             self.send_request(id, out);
         } else if let Some(slot) = self.slots.get_mut(id) {
             slot.remote.error = Some(Errno::ENOTCONN);

@@ -88,6 +88,7 @@ impl Primary {
         }
         self.standing.behind = Behind::Peer;
         self.standing.peer_is_current = false;
+        self.sync_reopened();
         self.record_that_the_peer_misses();
         Ok(self.stores.metadata.revision())
     }
@@ -98,6 +99,9 @@ impl Primary {
     /// taken for one without data when the other becomes primary (K14).
     pub(super) fn record_that_the_peer_misses(&mut self) {
         if core::mem::replace(&mut self.standing.recorded, true) {
+            return;
+        }
+        if cfg!(hast_bug = "k7") && self.metadata().counters.local != self.link.peer_knows() {
             return;
         }
         let generation = Generation::new(self.standing.draw());

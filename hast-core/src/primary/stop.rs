@@ -41,6 +41,14 @@ impl Primary {
         }
     }
 
+    /// Whether both components have everything, on stable storage: no matter
+    /// which of them serves next, nothing is lost and nothing to be copied.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        let equal = self.standing.behind == Behind::Neither;
+        equal && self.map.image().is_empty() && !self.map.has_changed()
+    }
+
     pub(super) fn is_stopping(&self) -> bool {
         self.stop != Stop::Running
     }
@@ -52,7 +60,7 @@ impl Primary {
         match self.stop {
             Stop::Draining if !self.is_ending_sync() => {
                 self.stop = Stop::Flushing;
-                self.flush_both(false, out);
+                self.flush_both(out);
             }
             Stop::Flushing => {
                 self.stop = Stop::Storing;

@@ -47,7 +47,8 @@ struct Extent {
 enum End {
     #[default]
     Open,
-    Flushing,
+    /// By this flush, which began when everything was copied.
+    Flushing(RequestId),
     Flushed,
     Recording(Revision),
 }
@@ -93,8 +94,19 @@ impl Primary {
         self.sync.retry_at = Some(Millis(self.now.0 + RETRY));
     }
 
-    pub(super) fn sync_flushed(&mut self, confirmed: bool) {
-        if self.sync.end == End::Flushing && confirmed {
+    /// Something happened that has to be written down before both components
+    /// can be called the same.
+    pub(super) fn sync_reopened(&mut self) {
+        self.sync.end = End::Open;
+    }
+
+    /// A flush that was to end synchronisation did, or failed. Of one that
+    /// began before the end was last opened nothing follows.
+    pub(super) fn sync_flushed(&mut self, id: RequestId, confirmed: bool) {
+        if self.sync.end != End::Flushing(id) {
+            return;
+        }
+        if confirmed {
             self.sync.end = End::Flushed;
         } else {
             self.sync_failed();
@@ -143,6 +155,9 @@ impl Primary {
         if self.standing.behind == Behind::Local {
             return consistency == Consistency::Consistent || self.stores.metadata.is_durable();
         }
+        if cfg!(hast_bug = "k12") {
+            return true;
+        }
         let told: Told = (consistency, self.metadata().generation);
         if self.link.told == Some(told) && !self.link.telling || !self.link.takes_state() {
             return true;
@@ -151,9 +166,21 @@ impl Primary {
         false
     }
 
+    /// While the peer lacks what was answered, nothing that came later may
+    /// reach its component unless that says on its disk that it is not of one
+    /// state: it would be promoted with the later and without the earlier.
+    pub(super) fn peer_must_not_change(&self) -> bool {
+        let lacks_something = self.standing.behind == Behind::Peer && self.map.sync_left() > 0;
+        let says_so = matches!(self.link.told, Some((Consistency::Inconsistent, _)));
+        lacks_something && self.link.takes_state() && !says_so && !cfg!(hast_bug = "k12")
+    }
+
     fn end_sync(&mut self, out: &mut Vec<Action>) {
-        if self.sync.end == End::Open && self.flush_both(true, out) {
-            self.sync.end = End::Flushing;
+        if self.sync.end == End::Open
+            && let Some(flush) = self.new_flush(true)
+        {
+            self.sync.end = End::Flushing(flush);
+            self.issue(flush, out);
         }
         if self.sync.end == End::Flushed
             && self.target_says(Consistency::Consistent, out)

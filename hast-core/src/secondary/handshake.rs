@@ -78,6 +78,13 @@ impl Secondary {
                 self.stage = Stage::Filling;
                 out.push(Action::FillMap);
             }
+            // A virgin pair has nothing in common to speak of, but this node may
+            // have begun to write before it lost power.
+            Decided::Sync {
+                source,
+                map: MapSent::None,
+                ..
+            } if !self.map.is_empty() => self.adopt(&hello, rule, source, MapSent::Own, out),
             Decided::Sync { source, map, .. } => self.adopt(&hello, rule, source, map, out),
         }
     }

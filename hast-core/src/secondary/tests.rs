@@ -429,3 +429,18 @@ fn a_write_in_memory_outlives_the_link() {
     secondary.stop(&mut out);
     assert!(!out.contains(&Action::Stopped), "told once");
 }
+
+/// K14, found by the simulator: a new node wrote as primary, lost power before
+/// it had an id, and then met another new one.
+#[test]
+fn a_virgin_secondary_that_wrote_says_what() {
+    let mut secondary = secondary();
+    let mut out = vec![];
+    secondary.hello(hello(), &mut out);
+    store(&mut secondary, true, &mut out);
+    let sent = out.iter().find_map(|action| match action {
+        Action::Answer(_, rule, Answer::Accepted { map, .. }) => Some((*rule, *map)),
+        _ => None,
+    });
+    assert_eq!(sent, Some((Rule::VirginPair, MapSent::Own)));
+}

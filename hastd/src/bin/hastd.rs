@@ -1,7 +1,8 @@
-//! hastd(8).
+//! hastd(8): the daemon, its workers, and helpers of these that open
+//! providers, all in one program.
 
 use ggate::opener::Request;
-use hast::worker;
+use hast::{daemon, worker};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -11,5 +12,5 @@ fn main() -> ExitCode {
     if worker::is_worker(std::env::args_os()) {
         return worker::run();
     }
-    ExitCode::FAILURE
+    daemon::main(std::env::args_os())
 }

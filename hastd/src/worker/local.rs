@@ -5,11 +5,13 @@ use crate::component::{Component, ComponentError, Lock, Problem};
 use crate::ipc::Start;
 use crate::log;
 use ggate::gate::Access;
-use ggate::media::{LocalMedia, MediaError, OpenOptions};
-use ggate::opener::{Held, Launcher as _, Processes};
+use ggate::media::{self, Identity, LocalMedia, MediaError, OpenOptions};
+use ggate::opener::{Held, Processes};
 use hast_core::extent::Extents;
 use hast_core::metadata::Metadata;
 use nix::errno::Errno;
+use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,7 +35,7 @@ pub(super) struct Local {
     /// A GEOM provider, not a file: a helper holds it, too, so that a worker
     /// that is killed is not its last closer.
     provider: Option<Held>,
-    _lock: Component,
+    component: Component,
 }
 
 /// Why the component is of no use.
@@ -46,14 +48,21 @@ pub(super) enum LocalError {
 }
 
 impl Local {
-    pub(super) fn open(start: &Start) -> Result<Self, LocalError> {
+    /// `program` is what runs, to run helpers from.
+    pub(super) fn open(start: &Start, program: Option<File>) -> Result<Self, LocalError> {
         let path = start.local.display().to_string();
-        let provider = hold(&start.local).map_err(|error| LocalError::Hold {
+        let failed = |error| LocalError::Hold {
             path: path.clone(),
             error,
-        })?;
+        };
+        let mut provider = hold(&start.local, program).map_err(failed)?;
         let mut component = Component::open(&start.local, Access::ReadWrite)?;
         lock(&mut component, &path)?;
+        if let Some(held) = &mut provider {
+            let outlast = |fd| held.outlast(fd);
+            let outlasted = component.descriptors().try_for_each(outlast);
+            outlasted.map_err(|error| failed(MediaError::Open(errno(&error))))?;
+        }
         let (metadata, extents) = component.read_metadata(&start.name)?;
         Ok(Self {
             media: Arc::clone(component.media()),
@@ -63,8 +72,13 @@ impl Local {
             metadata,
             extents,
             provider,
-            _lock: component,
+            component,
         })
+    }
+
+    /// What is open of it, and locked.
+    pub(super) const fn component(&self) -> &Component {
+        &self.component
     }
 
     /// Whether GEOM knows it.
@@ -80,11 +94,17 @@ impl Local {
     }
 }
 
-fn hold(path: &Path) -> Result<Option<Held>, MediaError> {
-    let helpers = Processes::new("hastd").map_err(|_| MediaError::Open(Errno::ENOENT))?;
-    if !helpers.is_provider(path) {
+fn errno(error: &io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}
+
+fn hold(path: &Path, program: Option<File>) -> Result<Option<Held>, MediaError> {
+    if !media::identify(path).is_ok_and(Identity::is_disk) {
         return Ok(None);
     }
+    // The daemon passes one.
+    let program = program.ok_or(MediaError::Open(Errno::ENOEXEC))?;
+    let helpers = Processes::with_binary("hastd", program);
     let options = OpenOptions {
         access: Access::ReadWrite,
         ..OpenOptions::default()

@@ -28,11 +28,13 @@ pub use title::{Title, is_worker};
 
 use crate::ipc::{Channel, ChannelError, Received, Receiver, Sandbox, ToWorker};
 use crate::log;
+use crate::sandbox::{self, SandboxError};
 use ggate::daemon::{self, Signal};
-use ggate::gate::{self, GateId};
+use ggate::gate::{self, GateId, Ggctl};
 use hast_core::primary::Millis;
 use nix::errno::Errno;
 use parent::Parent;
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
@@ -61,7 +63,7 @@ enum Failure {
     #[error("Cannot start a thread: {0}.")]
     Thread(#[from] io::Error),
     #[error("Cannot give up privileges: {0}.")]
-    Privileges(String),
+    Privileges(#[from] SandboxError),
     /// The daemon is gone: whoever comes next goes on.
     #[error("The daemon: {0}.")]
     Channel(#[from] ChannelError),
@@ -114,7 +116,9 @@ pub fn run() -> ExitCode {
         }) => return clean(&Parent::new(channel), &provider),
         _ => return ExitCode::from(Failure::TEMPORARY),
     };
-    if let Some(stderr) = descriptors.into_iter().next() {
+    let mut descriptors = descriptors.into_iter();
+    let program = descriptors.next().map(File::from);
+    if let Some(stderr) = descriptors.next() {
         // For a panic's last words.
         let _ = nix::unistd::dup2_stderr(&stderr);
     }
@@ -123,9 +127,9 @@ pub fn run() -> ExitCode {
     let lines = move |level, text: &str| logging.log(level, text);
     log::start("hastd", log::Sink::Function(Arc::new(lines)), start.debug);
     let ended = if start.primary {
-        primary::run(start, daemon, &parent)
+        primary::run(start, program, daemon, &parent)
     } else {
-        secondary::run(start, daemon, &parent)
+        secondary::run(start, program, daemon, &parent)
     };
     let Err(failure) = ended else {
         return ExitCode::SUCCESS;
@@ -173,11 +177,24 @@ fn clean(parent: &Parent, provider: &str) -> ExitCode {
 
 /// What privileges a worker needs, it has used: descriptors are open, threads
 /// run.
-fn give_up_privileges(sandbox: Option<&Sandbox>) -> Result<(), Failure> {
-    let Some(_sandbox) = sandbox else {
-        log::warning!("Running with all privileges.");
+fn give_up_privileges(
+    sandbox: Option<&Sandbox>,
+    title: &str,
+    local: &local::Local,
+    gate: Option<&dyn Ggctl>,
+) -> Result<(), Failure> {
+    let Some(sandbox) = sandbox else {
+        log::debug!(
+            1,
+            "Keeping privileges: there are none, or the daemon says so."
+        );
         return Ok(());
     };
+    sandbox::limit_component(local.component())?;
+    if let Some(gate) = gate {
+        sandbox::limit_gate(gate)?;
+    }
+    sandbox::drop_privileges(sandbox, title)?;
     Ok(())
 }
 

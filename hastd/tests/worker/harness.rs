@@ -4,12 +4,13 @@ use hast::config::Settings;
 use hast::ipc::{Channel, Event, FromWorker, Level, Peer, Receiver, Start, ToWorker};
 use hast::status::Status;
 use hast::worker::Title;
-use hast_core::frame::{self, Decoder};
-use hast_core::message::{Opening, Step1Reply};
-use hast_core::metadata::{BLOCK_LENGTH, CreateOptions, Metadata, Provider};
+use hast_core::frame;
+use hast_core::message::{Opening, Step1Reply, Step2Request};
+use hast_core::metadata::{BLOCK_LENGTH, Consistency, CreateOptions, Metadata, Provider};
+use hast_core::nv::Text;
 use hast_core::payload::{Checksum, Compression};
 use hast_core::primary::Replication;
-use hast_core::units::{Token, Version};
+use hast_core::units::{Counters, ResUid, Token, Version};
 use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -205,9 +206,33 @@ impl Worker {
         self.ended()
     }
 
-    pub(crate) fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+    /// Process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Lets a primary of base in, over these connections.
+    pub(crate) fn greet(&mut self, requests: TcpStream, replies: TcpStream) {
+        let hello = Step2Request {
+            resource: Text(NAME.as_bytes()),
+            token: Token([9; 16]),
+            virgin: false,
+            resuid: ResUid::new(1).unwrap(),
+            counters: Counters::default(),
+            generation: None,
+            consistency: Consistency::Consistent,
+            dirty: None,
+        };
+        let mut room = [0; 512];
+        let length = hello.encode(Version::V2, &mut room).unwrap();
+        let peer = ToWorker::Peer(Box::new(Peer {
+            address: "tcp://127.0.0.1:1".into(),
+            version: 2,
+            extensions: 0,
+            hello: room[frame::HEADER..length].to_vec(),
+        }));
+        let connections = vec![OwnedFd::from(requests), OwnedFd::from(replies)];
+        self.channel.send(&peer, connections).unwrap();
     }
 
     pub(crate) fn ended(mut self) -> ExitStatus {
@@ -245,7 +270,6 @@ pub(crate) fn entries(stream: &mut TcpStream) -> Vec<u8> {
     stream.read_exact(&mut header).unwrap();
     let mut entries = vec![0; usize::from(header[1]) + usize::from(header[2]) * 256];
     stream.read_exact(&mut entries).unwrap();
-    let _ = Decoder::new(frame::NODE_LIMIT);
     entries
 }
 

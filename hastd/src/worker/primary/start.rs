@@ -12,7 +12,9 @@ use crate::worker::output::Output;
 use crate::worker::parent::Parent;
 use crate::worker::stores::Stores;
 use crate::worker::wire::Wire;
-use crate::worker::{Clock, Daemon, Failure, millis, on_termination, spawn};
+use crate::worker::{
+    Clock, Daemon, Failure, Title, give_up_privileges, millis, on_termination, spawn,
+};
 use ggate::buffer::Pool;
 use ggate::disk::Disk;
 use ggate::gate::handle::Handle;
@@ -23,6 +25,7 @@ use hast_core::bitmap::MAX_MAP;
 use hast_core::primary::{self, LONGEST_REQUEST, Primary, REQUESTS};
 use nix::errno::Errno;
 use parking_lot::{Condvar, Mutex};
+use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -33,18 +36,23 @@ const COPYING: usize = 16 << 20;
 /// Runs until the provider is gone; the daemon's messages come on this thread.
 pub(in crate::worker) fn run(
     start: Start,
+    program: Option<File>,
     mut daemon: Daemon,
     parent: &Arc<Parent>,
 ) -> Result<(), Failure> {
-    let local = Local::open(&start)?;
+    let local = Local::open(&start, program)?;
     let ctl = gate::load_and_open().map_err(|error| Failure::Gate(error.to_string()))?;
     let gate = obtain(ctl, &start, &local)?;
     let sandbox = start.sandbox.clone();
+    let title = Title::Primary.of(&start.name);
     let entropy = crate::worker::entropy()?;
     let shell = Arc::new(build(start, local, gate, entropy, parent));
     attach_disk(&shell);
     start_threads(&shell)?;
-    crate::worker::give_up_privileges(sandbox.as_ref())?;
+    let gate = Some(&*shell.gate.ctl);
+    give_up_privileges(sandbox.as_ref(), &title, &shell.local, gate)?;
+    // Now the network may have its say.
+    start_timer(&shell)?;
     parent.tell(&FromWorker::Ready);
     let served = Arc::clone(&shell);
     spawn("ggatetd", move || served.serve_after_contact())?;
@@ -140,7 +148,9 @@ fn build(start: Start, local: Local, gate: Handle, entropy: u64, parent: &Arc<Pa
         disk: OnceLock::new(),
         stores,
         links: Links::new(start.remote),
-        stopping: AtomicBool::new(false),
+        stop: Mutex::new(()),
+        ending: AtomicBool::new(false),
+        draining: AtomicBool::new(false),
         local,
     }
 }
@@ -169,14 +179,19 @@ fn start_threads(shell: &Arc<Shell>) -> Result<(), Failure> {
     })?;
     with("linktd", Shell::make_links)?;
     with("modifytd", |shell| shell.run_direct_reads())?;
-    with("timertd", |shell| {
+    let shell = Arc::clone(shell);
+    on_termination(move || shell.stop(false))
+}
+
+/// The first thing it makes the machine do is to look for the peer.
+fn start_timer(shell: &Arc<Shell>) -> Result<(), Failure> {
+    let shell = Arc::clone(shell);
+    spawn("timertd", move || {
         loop {
             shell.tick();
             std::thread::sleep(crate::worker::TICK);
         }
-    })?;
-    let shell = Arc::clone(shell);
-    on_termination(move || shell.stop(false))
+    })
 }
 
 impl Shell {
@@ -187,7 +202,7 @@ impl Shell {
         self.links.wait_for_contact(patience);
         match self.serve() {
             // Whoever stops says so itself.
-            Ok(_) if self.stopping.load(Ordering::SeqCst) => {}
+            Ok(_) if self.ending.load(Ordering::SeqCst) => {}
             Ok(Ended::Destroyed | Ended::Stopped) => {
                 log::info!("Device hast/{} was destroyed.", self.provider);
                 crate::worker::exit(&self.parent, 0);

@@ -13,7 +13,7 @@ use crate::worker::parent::Parent;
 use crate::worker::title;
 use crate::worker::wire::Wire;
 use crate::worker::{
-    Clock, Daemon, Failure, STOP_PATIENCE, exit, give_up_privileges, on_termination, spawn,
+    Clock, Daemon, Failure, STOP_PATIENCE, Title, exit, give_up_privileges, on_termination, spawn,
 };
 use ggate::buffer::Pool;
 use ggate::disk::Disk;
@@ -23,6 +23,7 @@ use hast_core::decision::OnImpossible;
 use hast_core::primary::LONGEST_REQUEST;
 use hast_core::secondary::{self, REQUESTS, Secondary};
 use parking_lot::{Condvar, Mutex};
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -30,17 +31,19 @@ use std::time::Instant;
 /// Runs until the daemon ends it; its messages come on this thread.
 pub(in crate::worker) fn run(
     start: Start,
+    program: Option<File>,
     mut daemon: Daemon,
     parent: &Arc<Parent>,
 ) -> Result<(), Failure> {
     let title = title::Place::find();
     destroy_orphan(&start.provider);
-    let local = Local::open(&start)?;
+    let local = Local::open(&start, program)?;
     let sandbox = start.sandbox.clone();
+    let name = Title::Secondary.of(&start.name);
     let shell = Arc::new(build(start, local, title, parent));
     attach_disk(&shell);
     start_threads(&shell)?;
-    give_up_privileges(sandbox.as_ref())?;
+    give_up_privileges(sandbox.as_ref(), &name, &shell.local, None)?;
     parent.tell(&FromWorker::Ready);
     loop {
         let received = daemon.receive()?;
