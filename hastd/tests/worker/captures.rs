@@ -1,5 +1,7 @@
 //! Base's nodes, played from what they really sent: `tests/vectors/hast/io-*`,
-//! every mode, checksum and compression, in both roles.
+//! every mode, checksum and compression, in both roles; and its primaries that
+//! synchronise, with one number for all of those requests, or say nothing but
+//! KEEPALIVE.
 
 use crate::harness::{Worker, create_named, entries, settings, tcp};
 use hast::config::{Settings, Word as _};
@@ -23,8 +25,21 @@ const SIZE: u64 = 16 << 20;
 /// Where the data of those components begins.
 const DATA: usize = 4608;
 
+/// More of what base's primaries did: the capture, the size of its components,
+/// and which of its links our secondary sees, one after the other.
+const PRIMARIES: [(&str, u64, &[usize]); 3] = [
+    ("keepalive", SIZE, &[1]),
+    ("sync-after-disconnect", SIZE, &[1, 3]),
+    // The second is to a component that was created anew.
+    ("sync-full-new-secondary", 4 << 20, &[3]),
+];
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/hast")
+}
+
 fn captures() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/hast");
+    let folder = folder();
     let all = std::fs::read_dir(folder).unwrap().flatten();
     let of_io = |path: &PathBuf| {
         path.file_name()
@@ -42,6 +57,9 @@ fn captures() -> Vec<PathBuf> {
 fn settings_of(capture: &Path) -> Settings {
     let name = capture.file_name().unwrap().to_str().unwrap();
     let words: Vec<&str> = name.split('-').collect();
+    if words[0] != "io" {
+        return settings(Replication::Fullsync);
+    }
     Settings {
         checksum: Checksum::from_word(words[2]).unwrap(),
         compression: Compression::from_word(words[3]).unwrap(),
@@ -114,18 +132,22 @@ struct Capture {
 }
 
 impl Capture {
-    fn read(folder: &Path) -> Self {
-        let file = |name: &str| folder.join("tcp-a2b").join(name);
-        let requests = cut(&file("01.c2s.bin"), 1, |entries| {
+    /// The link whose requests go over this connection.
+    fn read(folder: &Path, link: usize) -> Self {
+        let file = |number: usize, direction: &str| {
+            let name = format!("{number:02}.{direction}.bin");
+            folder.join("tcp-a2b").join(name)
+        };
+        let requests = cut(&file(link, "c2s"), 1, |entries| {
             Request::decode(entries).unwrap().payload_size()
         });
-        let replies = cut(&file("02.s2c.bin"), 0, |entries| {
+        let replies = cut(&file(link + 1, "s2c"), 0, |entries| {
             Reply::decode(entries).unwrap().payload_size()
         });
         Self {
             requests,
-            hello: cut(&file("02.c2s.bin"), 0, |_| 0).remove(0),
-            answers: std::fs::read(file("01.s2c.bin")).unwrap(),
+            hello: cut(&file(link + 1, "c2s"), 0, |_| 0).remove(0),
+            answers: std::fs::read(file(link, "s2c")).unwrap(),
             replies,
         }
     }
@@ -179,64 +201,77 @@ fn gist(message: &Message) -> (u64, bool, Option<u16>, Vec<u8>) {
     )
 }
 
+/// Lets base's primary in, once more.
+fn play_primary(capture: &Capture, secondary: &mut Worker, folder: &Path) {
+    let (mut requests, a) = tcp();
+    let (mut replies, b) = tcp();
+    let peer = Peer {
+        address: "base".into(),
+        version: 2,
+        extensions: 0,
+        hello: capture.hello.entries().to_vec(),
+    };
+    secondary.tell_with(&ToWorker::Peer(Box::new(peer)), vec![a.into(), b.into()]);
+    let answer = read_message(&mut requests, |entries| match Step2Reply::decode(entries) {
+        Ok(Step2Reply::Accepted { map: Some(map), .. }) => map.payload.size,
+        _ => 0,
+    });
+    compare_answers(answer.entries(), capture.second_answer(), folder);
+    for message in &capture.requests[1..] {
+        // In two pieces, at a different place each time.
+        let middle = message.bytes.len() / 3;
+        requests.write_all(&message.bytes[..middle]).unwrap();
+        requests.write_all(&message.bytes[middle..]).unwrap();
+    }
+    let size = |entries: &[u8]| Reply::decode(entries).unwrap().payload_size();
+    let mut ours: Vec<_> = capture
+        .replies
+        .iter()
+        .map(|_| gist(&read_message(&mut replies, size)))
+        .collect();
+    let mut theirs: Vec<_> = capture.replies.iter().map(gist).collect();
+    ours.sort();
+    theirs.sort();
+    assert!(ours == theirs, "{}", folder.display());
+    drop((requests, replies));
+    secondary.event(Event::Disconnect);
+}
+
+fn compare_answers(ours: &[u8], theirs: &[u8], folder: &Path) {
+    let decoded = (Step2Reply::decode(ours), Step2Reply::decode(theirs));
+    let (
+        Ok(Step2Reply::Accepted { node, source, map }),
+        Ok(Step2Reply::Accepted {
+            node: base,
+            source: base_source,
+            map: base_map,
+        }),
+    ) = decoded
+    else {
+        panic!("{}: {decoded:?}", folder.display());
+    };
+    assert_eq!(
+        (node.datasize, node.extentsize),
+        (base.datasize, base.extentsize)
+    );
+    assert_eq!((node.counters, node.virgin), (base.counters, base.virgin));
+    assert_eq!((source, map.is_some()), (base_source, base_map.is_some()));
+}
+
 #[test]
 fn our_secondary_answers_base_s_primary_as_base_s_secondary_did() {
-    for folder in captures() {
-        let capture = Capture::read(&folder);
+    let more = PRIMARIES.map(|(name, size, links)| (folder().join(name), size, links));
+    let of_io = captures().into_iter().map(|path| (path, SIZE, &[1][..]));
+    for (folder, size, links) in of_io.chain(more) {
         let sandbox = Sandbox::new();
         let image = sandbox.file("b.img");
-        create_named(NAME, &image, SIZE);
+        create_named(NAME, &image, size);
         let settings = settings_of(&folder);
         let mut secondary = Worker::start_named(NAME, &sandbox, &image, false, settings);
         secondary.ready();
-        let (mut requests, a) = tcp();
-        let (mut replies, b) = tcp();
-        let peer = Peer {
-            address: "base".into(),
-            version: 2,
-            extensions: 0,
-            hello: capture.hello.entries().to_vec(),
-        };
-        secondary.tell_with(&ToWorker::Peer(Box::new(peer)), vec![a.into(), b.into()]);
-        let answer = entries(&mut requests);
-        let (
-            Ok(Step2Reply::Accepted { node, source, map }),
-            Ok(Step2Reply::Accepted {
-                node: base,
-                source: base_source,
-                map: base_map,
-            }),
-        ) = (
-            Step2Reply::decode(&answer),
-            Step2Reply::decode(capture.second_answer()),
-        )
-        else {
-            panic!("{}: not accepted", folder.display());
-        };
-        assert_eq!(
-            (node.datasize, node.extentsize),
-            (base.datasize, base.extentsize)
-        );
-        assert_eq!((node.counters, node.virgin), (base.counters, base.virgin));
-        assert_eq!((source, map.is_some()), (base_source, base_map.is_some()));
-        for message in &capture.requests[1..] {
-            // In two pieces, at a different place each time.
-            let middle = message.bytes.len() / 3;
-            requests.write_all(&message.bytes[..middle]).unwrap();
-            requests.write_all(&message.bytes[middle..]).unwrap();
+        for link in links {
+            play_primary(&Capture::read(&folder, *link), &mut secondary, &folder);
         }
-        let size = |entries: &[u8]| Reply::decode(entries).unwrap().payload_size();
-        let mut ours: Vec<_> = capture
-            .replies
-            .iter()
-            .map(|_| gist(&read_message(&mut replies, size)))
-            .collect();
-        let mut theirs: Vec<_> = capture.replies.iter().map(gist).collect();
-        ours.sort();
-        theirs.sort();
-        assert!(ours == theirs, "{}: {ours:?} {theirs:?}", folder.display());
-        drop((requests, replies));
-        secondary.event(Event::Disconnect);
         assert!(secondary.stop().success());
         let end = std::fs::read(folder.join("disk-end-b.bin")).unwrap();
         let disk = std::fs::read(&image).unwrap();
@@ -337,7 +372,7 @@ fn ask(client: &mut Client, message: &Message) {
 #[test]
 fn our_primary_asks_base_s_secondary_as_base_s_primary_did() {
     for folder in captures() {
-        let capture = Capture::read(&folder);
+        let capture = Capture::read(&folder, 1);
         let sandbox = Sandbox::new();
         let image = sandbox.file("a.img");
         create_named(NAME, &image, SIZE);
