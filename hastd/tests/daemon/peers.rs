@@ -343,9 +343,9 @@ fn whether_the_other_node_agrees_can_be_asked() {
     let mut asking = Node::new();
     asking = asking
         .with("data", &stranger.node.address)
-        .with("none", "none");
+        .with("alone", "none");
     let asking = asking.start();
-    let found = asking.ask(Command::Check, &["data", "none"], wishes);
+    let found = asking.ask(Command::Check, &["data", "alone"], wishes);
     assert!(
         found[0]
             .report
