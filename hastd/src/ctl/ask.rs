@@ -37,17 +37,27 @@ pub(super) struct Daemon(Client);
 impl Daemon {
     /// Connects; the exit status if that fails.
     pub(super) fn reach(config: &Config) -> Result<Self, u8> {
-        let connect = || -> Result<Client, AskError> {
-            let client = Client::connect(&config.control)?;
+        let [daemon] = Self::reach_for(config)?;
+        Ok(daemon)
+    }
+
+    /// Connects for several questions: without privileges it is too late.
+    pub(super) fn reach_for<const QUESTIONS: usize>(
+        config: &Config,
+    ) -> Result<[Self; QUESTIONS], u8> {
+        let connect = || -> Result<Vec<Self>, AskError> {
+            let daemons = (0..QUESTIONS).map(|_| Client::connect(&config.control).map(Self));
+            let daemons = daemons.collect::<Result<_, _>>()?;
             if let Some(user) = sandbox::user()? {
                 sandbox::drop_privileges(&user, "hastctl")?;
             }
-            Ok(client)
+            Ok(daemons)
         };
-        connect().map(Self).map_err(|error| {
+        let daemons = connect().map_err(|error| {
             log::error!("{error}");
             error.status()
-        })
+        })?;
+        daemons.try_into().map_err(|_| NO_USER)
     }
 
     /// Asks, and hands the answer to `read`, whose result is the exit status.

@@ -17,9 +17,9 @@ const USAGE: u8 = 64;
 const NOTHING: u8 = 69;
 
 pub(super) fn run(config: &Config, names: &[String], yes: bool) -> u8 {
-    let (asking, telling) = match (Daemon::reach(config), Daemon::reach(config)) {
-        (Ok(asking), Ok(telling)) => (asking, telling),
-        (Err(status), _) | (_, Err(status)) => return status,
+    let [asking, telling] = match Daemon::reach_for(config) {
+        Ok(daemons) => daemons,
+        Err(status) => return status,
     };
     let wishes = Wishes {
         report: true,

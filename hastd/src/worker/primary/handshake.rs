@@ -61,8 +61,8 @@ impl Shell {
             let session = self.links.next();
             if let Err(failure) = self.make_link(session) {
                 self.give_up(session, failure);
+                self.links.had_contact();
             }
-            self.links.had_contact();
         }
     }
 
