@@ -201,3 +201,79 @@ fn connect(
     socket.connect_timeout(&address.into(), patience)?;
     Ok(socket.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::waker::Bell;
+    use std::net::TcpListener;
+    use testkit::process::wait_for;
+
+    fn config(remote: &str) -> config::Resource {
+        let mut config = crate::daemon::resource::tests::config();
+        config.remote = Some(remote.into());
+        config
+    }
+
+    fn dialer() -> (Dialer, Bell) {
+        let (bell, waker) = Bell::new().unwrap();
+        (Dialer::new(waker), bell)
+    }
+
+    fn wait(dialer: &mut Dialer) -> Dialled {
+        wait_for("an answer", || dialer.dialled().pop())
+    }
+
+    #[test]
+    fn a_connection_is_made_from_the_source_to_the_remote() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut config = config(&listener.local_addr().unwrap().to_string());
+        config.source = Some("tcp4://127.0.0.2".into());
+        let (mut dialer, _bell) = dialer();
+        dialer.dial(7, 1, &config);
+        let dialled = wait(&mut dialer);
+        assert_eq!((dialled.unit, dialled.attempt), (7, 1));
+        dialled.result.unwrap();
+        let (_, from) = listener.accept().unwrap();
+        assert_eq!(from.ip().to_string(), "127.0.0.2");
+    }
+
+    #[test]
+    fn why_there_is_none_is_told() {
+        let (mut dialer, _bell) = dialer();
+        for (remote, source, reason) in [
+            ("tcp4://127.0.0.1:1", None, "refused"),
+            ("no-such-host.invalid", None, "no-such-host.invalid"),
+            (
+                "127.0.0.1",
+                Some("tcp4://192.0.2.1"),
+                "source 192.0.2.1:0: ",
+            ),
+            ("/no/such/socket", None, "No such file"),
+            ("tcp://", None, "the host is missing"),
+        ] {
+            let mut config = config(remote);
+            config.source = source.map(Into::into);
+            dialer.dial(1, 1, &config);
+            let error = wait(&mut dialer).result.unwrap_err();
+            assert!(error.contains(reason), "{remote}: {error}");
+        }
+    }
+
+    /// A worker that asks again has given the attempt before up: only the last
+    /// one's connection reaches it, and threads do not pile up.
+    #[test]
+    fn only_the_last_wish_is_fulfilled() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let config = config(&listener.local_addr().unwrap().to_string());
+        let (mut dialer, _bell) = dialer();
+        for attempt in 1..100 {
+            dialer.dial(7, attempt, &config);
+        }
+        assert_eq!(dialer.working.len(), 1);
+        assert_eq!(wait(&mut dialer).attempt, 99);
+        assert!(dialer.working.is_empty());
+        listener.set_nonblocking(true).unwrap();
+        assert_eq!(listener.incoming().map_while(Result::ok).count(), 2);
+    }
+}

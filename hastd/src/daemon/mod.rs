@@ -262,7 +262,9 @@ impl Daemon {
         self.strangers.interests(interests);
         self.resources.interests(interests);
         interests.until(self.around.hooks.due());
-        interests.until(self.ending.map(|since| since + FAREWELL));
+        // Workers may take longer to end than clients have.
+        let farewell = self.ending.map(|since| since + FAREWELL);
+        interests.until(farewell.filter(|due| Instant::now() < *due));
     }
 
     fn handle(&mut self, source: Source, flags: PollFlags, now: Instant) {

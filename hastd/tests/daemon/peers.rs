@@ -7,7 +7,7 @@ use hast_core::metadata::Consistency;
 use hast_core::nv::Text;
 use hast_core::role::Role;
 use hast_core::units::{Counters, ResUid, Token, Version};
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 use testkit::process::{DEADLINE, wait_for};
@@ -22,7 +22,7 @@ fn connect(hastd: &Hastd) -> TcpStream {
 }
 
 /// The entries of the next message.
-fn receive(stream: &mut TcpStream) -> Vec<u8> {
+fn receive(stream: &mut impl Read) -> Vec<u8> {
     let mut decoder = Decoder::new(NODE_LIMIT);
     loop {
         let mut byte = [0];
@@ -41,16 +41,21 @@ fn is_closed(stream: &mut TcpStream) -> bool {
     matches!(stream.read(&mut [0]), Ok(0) | Err(_))
 }
 
-fn first_step(hastd: &Hastd, resource: &str, version: u8) -> (TcpStream, Vec<u8>) {
-    let mut stream = connect(hastd);
+fn first_message(resource: &str, version: u8) -> Vec<u8> {
     let request = Step1Request {
         resource: resource.into(),
         version,
         extensions: Extensions::NONE,
     };
-    let mut bytes = [0; 512];
+    let mut bytes = vec![0; 512];
     let length = request.encode(&mut bytes).unwrap();
-    stream.write_all(&bytes[..length]).unwrap();
+    bytes.truncate(length);
+    bytes
+}
+
+fn first_step(hastd: &Hastd, resource: &str, version: u8) -> (TcpStream, Vec<u8>) {
+    let mut stream = connect(hastd);
+    stream.write_all(&first_message(resource, version)).unwrap();
     let answer = receive(&mut stream);
     (stream, answer)
 }
@@ -353,4 +358,27 @@ fn whether_the_other_node_agrees_can_be_asked() {
         "{found:?}"
     );
     assert_eq!(found[1].report, "[]");
+}
+
+/// Base's daemon dies of the first connection to such a `listen` (K33).
+#[test]
+fn a_unix_socket_lets_in_who_may_open_it() {
+    let node = Node::new();
+    let path = node.sandbox.file("peer");
+    let node = node
+        .with("here", "uds:///another/socket")
+        .with("elsewhere", HERE)
+        .settings(&format!("listen uds://{}\n", path.display()));
+    let hastd = node.start();
+    hastd.role_ready(Role::Secondary, "here");
+    hastd.role_ready(Role::Secondary, "elsewhere");
+    for (resource, accepted) in [("here", true), ("elsewhere", false)] {
+        let mut stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.write_all(&first_message(resource, 2)).unwrap();
+        let answer = receive(&mut stream);
+        let answer = Step1Reply::decode(&answer).unwrap();
+        let was_accepted = matches!(answer, Step1Reply::Accepted { .. });
+        assert_eq!(was_accepted, accepted, "{answer:?}");
+    }
 }
