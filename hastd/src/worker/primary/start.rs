@@ -13,9 +13,10 @@ use crate::worker::parent::Parent;
 use crate::worker::stores::Stores;
 use crate::worker::wire::Wire;
 use crate::worker::{
-    Clock, Daemon, Failure, Title, give_up_privileges, millis, on_termination, spawn,
+    Clock, Daemon, Failure, TICK, Title, give_up_privileges, millis, on_termination, spawn,
 };
 use ggate::buffer::Pool;
+use ggate::daemon::pause;
 use ggate::disk::Disk;
 use ggate::gate::handle::Handle;
 use ggate::gate::serve::Ended;
@@ -189,7 +190,7 @@ fn start_timer(shell: &Arc<Shell>) -> Result<(), Failure> {
     spawn("timertd", move || {
         loop {
             shell.tick();
-            std::thread::sleep(crate::worker::TICK);
+            pause(TICK);
         }
     })
 }
