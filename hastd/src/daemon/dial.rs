@@ -15,6 +15,15 @@ use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
+/// The way to the other node of a resource.
+#[derive(Clone, Debug)]
+pub(super) struct Route {
+    remote: Option<String>,
+    source: Option<String>,
+    /// Longest time to connect.
+    pub(super) timeout: Duration,
+}
+
 /// A wish.
 #[derive(Clone, Debug)]
 struct Wish {
@@ -22,9 +31,7 @@ struct Wish {
     unit: u64,
     /// The worker's number for it.
     attempt: u64,
-    remote: Option<String>,
-    source: Option<String>,
-    timeout: Duration,
+    route: Route,
 }
 
 /// A wish that was fulfilled, or not.
@@ -62,9 +69,7 @@ impl Dialer {
         let wish = Wish {
             unit,
             attempt,
-            remote: config.remote.clone(),
-            source: config.source.clone(),
-            timeout: config.settings.timeout,
+            route: Route::new(config),
         };
         if let Some(next) = self.working.get_mut(&unit) {
             *next = Some(wish);
@@ -90,7 +95,7 @@ impl Dialer {
         self.working.insert(wish.unit, None);
         let (sender, waker, copy) = (self.sender.clone(), self.waker.clone(), wish.clone());
         let spawned = daemon::spawn("connect", move || {
-            let result = wish.connect().map_err(|error| error.to_string());
+            let result = wish.route.connect().map_err(|error| error.to_string());
             // Nobody listens when the daemon ends.
             let _ = sender.send(wish.dialled(result));
             waker.wake();
@@ -111,8 +116,24 @@ impl Wish {
             result,
         }
     }
+}
 
-    fn connect(&self) -> io::Result<OwnedFd> {
+impl Route {
+    pub(super) fn new(config: &config::Resource) -> Self {
+        Self {
+            remote: config.remote.clone(),
+            source: config.source.clone(),
+            timeout: config.settings.timeout,
+        }
+    }
+
+    /// Whether there is another node.
+    pub(super) const fn leads_somewhere(&self) -> bool {
+        self.remote.is_some()
+    }
+
+    /// Connects; takes as long as the resolver and the other node do.
+    pub(super) fn connect(&self) -> io::Result<OwnedFd> {
         let deadline = Instant::now() + self.timeout;
         let remote = self.remote.as_deref();
         let remote = remote.ok_or_else(|| io::Error::other("there is no other node"))?;

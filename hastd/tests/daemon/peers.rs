@@ -2,7 +2,7 @@
 
 use crate::node::{Hastd, Node};
 use hast_core::frame::{Decoder, Event, NODE_LIMIT};
-use hast_core::message::{Extensions, Step1Reply, Step1Request, Step2Reply, Step2Request};
+use hast_core::message::{Command, Extensions, Step1Reply, Step1Request, Step2Reply, Step2Request};
 use hast_core::metadata::Consistency;
 use hast_core::nv::Text;
 use hast_core::role::Role;
@@ -309,4 +309,48 @@ fn two_primaries_are_told_of_each_other() {
     a.role_ready(Role::Primary, "data");
     a.wait_for_line("is primary itself");
     assert_eq!(a.status("data").status, "degraded");
+}
+
+#[test]
+fn whether_the_other_node_agrees_can_be_asked() {
+    let (a, b) = pair();
+    let wishes = hast_core::message::Wishes {
+        report: true,
+        ..crate::node::PLAIN
+    };
+    let check = || a.ask(Command::Check, &["data"], wishes).remove(0).report;
+    assert!(check().contains("neither node is primary"));
+    b.role_ready(Role::Secondary, "data");
+    a.role_ready(Role::Primary, "data");
+    wait_for_status(&a, "complete");
+    let found = check();
+    assert!(
+        found.contains("both nodes agree about their roles"),
+        "{found}"
+    );
+    // The pair did not notice.
+    let told = std::fs::read_to_string(b.node.sandbox.file("events")).unwrap();
+    assert_eq!(told.matches("connect data").count(), 1, "{told}");
+    assert_eq!(b.status("data").status, "complete");
+    b.terminate();
+    assert!(check().contains("the other node cannot be reached"));
+
+    // One that looks for this node elsewhere.
+    let stranger = Node::new()
+        .with("data", "tcp4://10.1.2.3")
+        .with("other", HERE)
+        .start();
+    let mut asking = Node::new();
+    asking = asking
+        .with("data", &stranger.node.address)
+        .with("alone", "none");
+    let asking = asking.start();
+    let found = asking.ask(Command::Check, &["data", "alone"], wishes);
+    assert!(
+        found[0]
+            .report
+            .contains("the other node refuses: No access"),
+        "{found:?}"
+    );
+    assert_eq!(found[1].report, "[]");
 }
