@@ -28,15 +28,14 @@ const READ: usize = 16 << 10;
 
 /// A connection to hastd.
 #[derive(Debug)]
-pub struct Client {
+pub(crate) struct Client {
     stream: UnixStream,
     path: PathBuf,
 }
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ClientError {
+pub(crate) enum ClientError {
     /// There is no connection.
     #[error("Unable to connect to hastd via uds://{}: {error}. {}", path.display(), advice(error))]
     Connect {
@@ -83,7 +82,7 @@ pub enum ClientError {
 impl ClientError {
     /// Base's exit status.
     #[must_use]
-    pub const fn exit_code(&self) -> u8 {
+    pub(crate) const fn exit_code(&self) -> u8 {
         match self {
             Self::Connect { .. } => 71,
             _ => 69,
@@ -109,20 +108,20 @@ fn advice(error: &io::Error) -> &'static str {
 
 /// An answer, as it came.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     entries: Vec<u8>,
 }
 
 impl Answer {
     /// What it says.
-    pub fn read(&self) -> Result<ControlReply<'_>, ClientError> {
+    pub(crate) fn read(&self) -> Result<ControlReply<'_>, ClientError> {
         Ok(ControlReply::decode(&self.entries)?)
     }
 }
 
 impl Client {
     /// Connects to the daemon whose control socket this is.
-    pub fn connect(path: &Path) -> Result<Self, ClientError> {
+    pub(crate) fn connect(path: &Path) -> Result<Self, ClientError> {
         match connect(path) {
             Ok(stream) => Ok(Self {
                 stream,
@@ -137,7 +136,7 @@ impl Client {
 
     /// Asks and waits for the answer. `waiting` is called once if that takes
     /// long.
-    pub fn ask(
+    pub(crate) fn ask(
         mut self,
         request: &ControlRequest<'_>,
         waiting: impl FnOnce(),
@@ -248,7 +247,7 @@ fn encode(request: &ControlRequest<'_>) -> Result<Vec<u8>, ClientError> {
 
 /// What a code of the daemon's means; its own words if it sent some.
 #[must_use]
-pub fn explain(code: ControlCode, reason: Option<Text<'_>>) -> String {
+pub(crate) fn explain(code: ControlCode, reason: Option<Text<'_>>) -> String {
     if let Some(reason) = reason {
         return reason.to_string();
     }
