@@ -295,7 +295,13 @@ impl World {
             Some(rival) => (&self.history, rival.given_up),
             None => (&self.history, None),
         };
-        if given_up.is_some() {
+        // A disk that failed to say that it lacks something leaves that to the
+        // peer.
+        let behind = match &self.nodes[n].machine {
+            Machine::Primary(primary) => primary.behind() == Behind::Local,
+            _ => self.claims[n].behind,
+        };
+        if given_up.is_some() || behind {
             return Ok(());
         }
         match history.mixture(&self.nodes[n].possible_values()) {

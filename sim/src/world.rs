@@ -401,6 +401,9 @@ impl World {
             return Ok(());
         }
         self.discord = false;
+        for claim in &mut self.claims {
+            claim.behind = false;
+        }
         self.check_equal("the pair claims to be in sync")
     }
 

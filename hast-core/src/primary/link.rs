@@ -319,8 +319,11 @@ impl Primary {
         self.standing.peer_knows = false;
         if matches!(was, State::Up | State::Joining { .. }) {
             self.standing.recorded = false;
-            if self.standing.behind == Behind::Local && self.map.is_unflushed() {
-                self.standing.flush_must_fail = true;
+            if self.standing.behind == Behind::Local {
+                // What only the peer had may be gone. That is told of once, so
+                // nothing of it may be answered with success after that.
+                self.standing.flush_must_fail |= self.map.is_unflushed();
+                self.answer_recorded(true, out);
             }
             if !cfg!(hast_bug = "k1") {
                 self.map.peer_lost();

@@ -821,3 +821,18 @@ fn a_counter_that_may_have_been_raised_is_asked_for_before_the_end() {
     assert_eq!(bench.primary.behind(), Behind::Neither);
     assert_eq!(bench.primary.metadata().counters.remote, 1);
 }
+
+/// Found by the simulator: a write that only the peer had was answered after
+/// the FLUSH that told that it may be gone.
+#[test]
+fn a_write_that_only_a_lost_peer_had_fails() {
+    let mut bench = Bench::new(Replication::Fullsync);
+    bench.connect();
+    bench.write();
+    bench.store_map(true);
+    bench.local(Err(Errno::EIO));
+    bench.answer(None);
+    let session = bench.primary.link.session();
+    bench.primary.peer_down(session, &mut bench.out);
+    assert_eq!(bench.completed(), Some(Err(Errno::EIO)));
+}
