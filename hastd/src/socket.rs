@@ -24,20 +24,23 @@ impl PrivateSocket {
     /// Listens at `path`, in the place of a socket on which nobody listens any
     /// more.
     pub(crate) fn bind(path: &Path, mode: u32) -> io::Result<Self> {
-        make_room(path)?;
-        let listener = bind_privately(path)?;
+        // The daemon will change its directory.
+        let path = std::path::absolute(path)?;
+        make_room(&path)?;
+        let listener = bind_privately(&path)?;
         let socket = Self {
             listener,
-            path: path.to_owned(),
-            file: identity(path)?,
+            file: identity(&path)?,
+            path,
         };
-        fs::set_permissions(path, Permissions::from_mode(mode & 0o777))?;
+        socket.set_mode(mode)?;
         socket.listener.set_nonblocking(true)?;
         Ok(socket)
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+    /// Changes who may connect.
+    pub(crate) fn set_mode(&self, mode: u32) -> io::Result<()> {
+        fs::set_permissions(&self.path, Permissions::from_mode(mode & 0o777))
     }
 
     pub(crate) fn accept(&self) -> io::Result<UnixStream> {

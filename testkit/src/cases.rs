@@ -29,19 +29,10 @@ pub struct Refused {
     pub why: &'static str,
 }
 
-/// All cases of a program, in the order in which base was run.
-pub fn load(program: &str) -> Vec<Case> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/cli/cases.txt");
-    let text = std::fs::read_to_string(&file).expect("the captured command lines");
-    let cases = parse(&text, program);
-    assert!(!cases.is_empty(), "no case of {program}");
-    cases
-}
-
 /// Runs all cases of a program, each in a sandbox that `prepare` may fill, and
 /// panics with a list of all that differ.
 pub fn run(program: &str, refused: &[Refused], prepare: impl Fn(&Sandbox)) {
-    let cases = load(program);
+    let cases = all(program);
     for row in refused {
         let known = cases.iter().any(|case| case.line == row.line);
         assert!(known, "no case {:?} ({})", row.line, row.why);
@@ -63,6 +54,15 @@ pub fn run(program: &str, refused: &[Refused], prepare: impl Fn(&Sandbox)) {
         .collect();
     let (bad, all) = (failures.len(), cases.len());
     assert!(bad == 0, "{bad} of {all} differ:\n{}", failures.join("\n"));
+}
+
+/// All cases of a program, in their order.
+pub fn all(program: &str) -> Vec<Case> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/cli/cases.txt");
+    let text = std::fs::read_to_string(&file).expect("the captured command lines");
+    let cases = parse(&text, program);
+    assert!(!cases.is_empty(), "no case of {program}");
+    cases
 }
 
 impl Sandbox {

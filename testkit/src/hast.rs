@@ -181,6 +181,12 @@ impl Pair {
         daemon.expect("a daemon that was started").terminate()
     }
 
+    /// Waits for the daemon of a node to end by itself.
+    pub fn ended(&mut self, side: Side) -> Finished {
+        let daemon = self.daemons[side as usize].take();
+        daemon.expect("a daemon that was started").finish()
+    }
+
     /// Kills the daemon alone; its workers notice.
     pub fn kill_daemon(&mut self, side: Side) {
         let daemon = self.daemons[side as usize].take();

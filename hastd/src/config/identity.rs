@@ -11,7 +11,7 @@ pub struct Identity {
     /// Its id as a UUID: FreeBSD's `kern.hostuuid`.
     pub uuid: Option<String>,
     /// FreeBSD's `kern.hostid`.
-    pub hostid: Option<u32>,
+    pub hostid: Option<u64>,
 }
 
 /// Why this machine has no name.
@@ -105,16 +105,14 @@ mod system {
         Ok(Some(text.to_owned()))
     }
 
-    /// A long whose upper half nobody sets.
-    pub(super) fn hostid() -> io::Result<Option<u32>> {
+    /// An unsigned long.
+    pub(super) fn hostid() -> io::Result<Option<u64>> {
         let mut value = [0; size_of::<u64>()];
-        let length = read(c"kern.hostid", &mut value)?;
-        if length < size_of::<u32>() {
+        if read(c"kern.hostid", &mut value)? != value.len() {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        // Both of FreeBSD's machines that are supported are little-endian.
-        let [a, b, c, d, ..] = value;
-        Ok(Some(u32::from_le_bytes([a, b, c, d])))
+        // Both of the architectures that are supported are little-endian.
+        Ok(Some(u64::from_le_bytes(value)))
     }
 
     /// Bytes of the value.
@@ -157,7 +155,7 @@ mod system {
 
     /// What Linux calls so is made of an IP address.
     #[expect(clippy::unnecessary_wraps, reason = "it can fail on FreeBSD")]
-    pub(super) const fn hostid() -> io::Result<Option<u32>> {
+    pub(super) const fn hostid() -> io::Result<Option<u64>> {
         Ok(None)
     }
 }

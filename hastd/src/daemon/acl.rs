@@ -12,7 +12,7 @@ use crate::log;
 use ggate::daemon;
 use parking_lot::{Condvar, Mutex};
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -91,14 +91,14 @@ impl Access {
         };
         match (address, from) {
             (Address::Unix(_), Origin::Unix) => true,
-            (Address::Tcp(host), Origin::Tcp(from)) => match numeric(&host) {
-                Some(address) => is_same(address, from.ip()),
-                None => {
-                    let state = self.shared.state.lock();
-                    let known = state.found.get(&host).into_iter().flatten();
-                    known.copied().any(|address| is_same(address, from.ip()))
+            (Address::Tcp(host), Origin::Tcp(from)) => {
+                if let Some(address) = numeric(&host) {
+                    return is_same(address, from.ip());
                 }
-            },
+                let state = self.shared.state.lock();
+                let known = state.found.get(&host).into_iter().flatten();
+                known.copied().any(|address| is_same(address, from.ip()))
+            }
             _ => false,
         }
     }
@@ -156,7 +156,7 @@ impl Shared {
     fn look_up(&self, host: &TcpAddress) -> bool {
         match look_up(host, 0) {
             Ok(addresses) => {
-                let addresses: Vec<IpAddr> = addresses.iter().map(|a| a.ip()).collect();
+                let addresses: Vec<IpAddr> = addresses.iter().map(SocketAddr::ip).collect();
                 let mut state = self.state.lock();
                 let before = state.found.insert(host.clone(), addresses.clone());
                 drop(state);
@@ -172,7 +172,7 @@ impl Shared {
                 } else {
                     "nobody is let in by it"
                 };
-                log::warning!("Unable to resolve {}: {error}; {what}.", host.host);
+                log::warning!("Unable to resolve {error}; {what}.");
                 false
             }
         }

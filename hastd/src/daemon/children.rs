@@ -59,6 +59,11 @@ impl Binary {
         Ok(Self(File::open(std::env::current_exe()?)?))
     }
 
+    /// A descriptor of it, to be passed on.
+    pub(super) fn share(&self) -> io::Result<OwnedFd> {
+        Ok(self.0.try_clone()?.into())
+    }
+
     /// Runs it under this name, with the socket as descriptor 0.
     fn run(&self, title: &str, socket: UnixStream) -> io::Result<Child> {
         Exec::new(&self.0, [title.into()])?
@@ -250,11 +255,14 @@ mod tests {
     fn one_that_only_closes_its_socket_is_killed_later() {
         let (mut worker, theirs) = worker("sleep", "60");
         drop(theirs);
-        worker.converse(&mut Vec::new()).unwrap();
+        wait_for("the end of the socket", || {
+            worker.converse(&mut Vec::new()).unwrap();
+            worker.interest().is_none().then_some(())
+        });
         let now = Instant::now();
         assert_eq!(worker.try_wait(now), None);
         assert!(worker.due().unwrap() <= now + ENDING);
-        assert_eq!(worker.try_wait(now + ENDING), None);
-        assert_eq!(wait(&mut worker), Exit::Signal(9));
+        let exit = wait_for("the worker's end", || worker.try_wait(now + ENDING));
+        assert_eq!(exit, Exit::Signal(9));
     }
 }

@@ -104,6 +104,10 @@ impl Strangers {
         interests.until(self.crowd.oldest().map(|since| since + PATIENCE));
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.crowd.len()
+    }
+
     /// Lets one in.
     pub(super) fn insert(&mut self, socket: Socket, origin: Origin, now: Instant) {
         let stranger = Stranger {

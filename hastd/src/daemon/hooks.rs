@@ -10,6 +10,7 @@ use crate::log;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::collections::VecDeque;
+use std::fmt::{self, Display};
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -175,6 +176,13 @@ impl Hooks {
     }
 }
 
+impl Display for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (running, waiting) = (self.running.len(), self.waiting.len());
+        write!(f, "{running} hooks running and {waiting} waiting")
+    }
+}
+
 impl Running {
     /// Whether it still runs.
     fn attend(&mut self, now: Instant) -> bool {
@@ -230,8 +238,8 @@ impl Hook {
     }
 }
 
-impl std::fmt::Display for Hook {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.program.display(), self.arguments.join(" "))
     }
 }

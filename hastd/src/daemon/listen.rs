@@ -7,6 +7,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 
 /// Connections the system keeps until they are accepted. Base has 8, which the
 /// other node's resources overrun when all of them connect at once.
@@ -30,13 +31,31 @@ enum Kind {
     Unix(PrivateSocket),
 }
 
+/// Where to listen, looked up.
+#[derive(Debug)]
+pub(super) enum Place {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl Place {
+    /// That of an address of the configuration. A name is looked up, which may
+    /// take long.
+    pub(super) fn find(address: &str) -> io::Result<Self> {
+        Ok(match Address::parse(address).map_err(io::Error::other)? {
+            Address::Unix(path) => Self::Unix(path),
+            // Like base, the first one only.
+            Address::Tcp(address) => Self::Tcp(address.resolve(DEFAULT_PORT)?),
+        })
+    }
+}
+
 impl Listener {
-    /// Listens at an address of the configuration. A name is looked up, which
-    /// may take long.
-    pub(super) fn bind(address: &str) -> io::Result<Self> {
-        let socket = match Address::parse(address).map_err(io::Error::other)? {
-            Address::Unix(path) => Kind::Unix(PrivateSocket::bind(&path, MODE)?),
-            Address::Tcp(address) => Kind::Tcp(bind(address.resolve(DEFAULT_PORT)?)?),
+    /// Listens there; `address` is how the configuration calls it.
+    pub(super) fn bind(address: &str, place: Place) -> io::Result<Self> {
+        let socket = match place {
+            Place::Tcp(address) => Kind::Tcp(bind(address)?),
+            Place::Unix(path) => Kind::Unix(PrivateSocket::bind(&path, MODE)?),
         };
         Ok(Self {
             address: address.to_owned(),

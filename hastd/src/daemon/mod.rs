@@ -15,6 +15,8 @@
 //! | `requests` | what clients of the control socket want |
 //! | `listen`, `greet`, `admit` | peers that connect to us |
 //! | `endpoint`, `acl`, `dial` | addresses, and connections to peers |
+//! | `inquire` | whether the other node agrees |
+//! | `reload` | another configuration |
 //! | `hooks` | hook programs |
 //! | `limit` | lines of the log that strangers cause |
 
@@ -25,10 +27,12 @@ mod dial;
 mod endpoint;
 mod greet;
 mod hooks;
+mod inquire;
 pub(crate) mod limit;
 mod listen;
 mod options;
 pub(crate) mod poll;
+mod reload;
 mod requests;
 pub(crate) mod resource;
 mod resources;
@@ -50,17 +54,19 @@ use children::Binary;
 use dial::Dialer;
 use greet::Strangers;
 use hooks::Hooks;
-use listen::Listener;
+use inquire::Inquirer;
+use listen::{Listener, Place};
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 use poll::{Interests, Source};
+use reload::{Files, Reader};
 use resources::Resources;
 use signals::{Signal, Signals};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use waker::{Bell, Waker};
+use waker::Bell;
 
 /// Pause after a failed accept: descriptors are short, say.
 pub(crate) const PAUSE: Duration = Duration::from_millis(100);
@@ -81,6 +87,8 @@ struct Setup {
     sandbox: Option<Sandbox>,
     /// Workers and hooks may write to the terminal.
     foreground: bool,
+    /// Where all that is from.
+    files: Files,
 }
 
 /// Why a daemon cannot begin.
@@ -119,7 +127,8 @@ struct Daemon {
     access: Access,
     signals: Signals,
     bell: Bell,
-    waker: Waker,
+    files: Files,
+    reader: Reader,
     /// Since when it ends.
     ending: Option<Instant>,
 }
@@ -131,6 +140,7 @@ struct Around {
     foreground: bool,
     hooks: Hooks,
     dialer: Dialer,
+    inquirer: Inquirer,
     /// A process has ended.
     reap: bool,
     answers: Vec<(Ticket, Answer)>,
@@ -141,12 +151,17 @@ impl Around {
         self.answers.push((ticket, answer));
     }
 
-    /// For a worker's last words, should it panic.
-    fn stderr(&self) -> io::Result<Vec<OwnedFd>> {
+    /// What a worker begins with: the program, for its helpers, and where its
+    /// last words go, should it panic.
+    fn inheritance(&self) -> io::Result<Vec<OwnedFd>> {
         let stderr = self
             .foreground
             .then(|| io::stderr().as_fd().try_clone_to_owned());
-        Ok(stderr.transpose()?.into_iter().collect())
+        let program = self.binary.share()?;
+        Ok([Some(program), stderr.transpose()?]
+            .into_iter()
+            .flatten()
+            .collect())
     }
 }
 
@@ -165,11 +180,10 @@ impl Daemon {
                 path: control,
                 source,
             })?;
-        let listeners = listen.iter().map(|address| {
-            Listener::bind(address).map_err(|source| StartError::Listen {
-                address: address.clone(),
-                source,
-            })
+        let listeners = listen.into_iter().map(|address| {
+            Place::find(&address)
+                .and_then(|place| Listener::bind(&address, place))
+                .map_err(|source| StartError::Listen { address, source })
         });
         let listeners = listeners.collect::<Result<_, _>>()?;
         let (bell, waker) = Bell::new()?;
@@ -181,6 +195,7 @@ impl Daemon {
                 foreground: setup.foreground,
                 hooks: Hooks::new(setup.foreground),
                 dialer: Dialer::new(waker.clone()),
+                inquirer: Inquirer::new(waker.clone()),
                 reap: false,
                 answers: Vec::new(),
             },
@@ -191,7 +206,8 @@ impl Daemon {
             access: Access::new(),
             signals: Signals::of_children()?,
             bell,
-            waker,
+            files: setup.files,
+            reader: Reader::new(waker),
             ending: None,
         };
         daemon.know_remotes();
@@ -246,7 +262,9 @@ impl Daemon {
         self.strangers.interests(interests);
         self.resources.interests(interests);
         interests.until(self.around.hooks.due());
-        interests.until(self.ending.map(|since| since + FAREWELL));
+        // Workers may take longer to end than clients have.
+        let farewell = self.ending.map(|since| since + FAREWELL);
+        interests.until(farewell.filter(|due| Instant::now() < *due));
     }
 
     fn handle(&mut self, source: Source, flags: PollFlags, now: Instant) {
@@ -286,10 +304,14 @@ impl Daemon {
     fn attend(&mut self, now: Instant) {
         self.paused = self.paused.filter(|until| now < *until);
         self.strangers.expire(now);
+        self.finish_reload(now);
         for dialled in self.around.dialer.dialled() {
             if let Some(unit) = self.resources.get(dialled.unit) {
                 unit.connected(dialled.attempt, dialled.result);
             }
+        }
+        for (ticket, findings) in self.around.inquirer.found() {
+            self.around.answer(ticket, Answer::Report(findings));
         }
         self.resources.attend(now, &mut self.around);
         self.around.hooks.attend(now);
@@ -341,10 +363,22 @@ impl Daemon {
                 log::info!("Termination signal received, exiting.");
                 self.end(now);
             }
-            Signal::Reload => {}
-            Signal::Report => {}
+            Signal::Reload => self.reload(),
+            Signal::Report => self.tell(now),
             Signal::Child => self.around.reap = true,
         }
+    }
+
+    /// Says what goes on.
+    fn tell(&self, now: Instant) {
+        self.resources.tell(now);
+        log::info!(
+            "{} resources, {} connections without a message, {} clients, {}.",
+            self.resources.iter().count(),
+            self.strangers.count(),
+            self.control.count(),
+            self.around.hooks
+        );
     }
 
     /// Lets nobody in any more and stops all workers.

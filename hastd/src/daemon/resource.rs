@@ -19,8 +19,14 @@
 //! hang, and is destroyed by a worker that does only that
 //! ([`Task::Clean`]; a secondary's worker does it itself).
 
+mod order;
+
+pub(crate) use order::Refusal;
+pub(super) use order::{
+    Change, EBUSY, ECANCELED, EIO, ETIMEDOUT, Effect, Event, Left, Order, Task,
+};
+
 use super::children::Exit;
-use crate::config;
 use hast_core::message::ControlCode;
 use hast_core::role::Role;
 use std::collections::VecDeque;
@@ -51,139 +57,6 @@ const MOST_ORDERS: usize = 64;
 /// `EX_TEMPFAIL`: a primary's worker that ends with it is worth another one.
 const TEMPORARY: i32 = 75;
 
-/// Error codes beside base's, FreeBSD's error numbers.
-pub(super) const EIO: ControlCode = ControlCode(5);
-pub(super) const EBUSY: ControlCode = ControlCode(16);
-pub(super) const ETIMEDOUT: ControlCode = ControlCode(60);
-pub(super) const ECANCELED: ControlCode = ControlCode(85);
-
-/// Why an order was not carried out.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Refusal {
-    /// For programs.
-    pub(crate) code: ControlCode,
-    /// For people.
-    pub(crate) reason: String,
-}
-
-impl Refusal {
-    pub(crate) fn new(code: ControlCode, reason: impl Into<String>) -> Self {
-        Self {
-            code,
-            reason: reason.into(),
-        }
-    }
-}
-
-/// What a resource is told to do. `T` names who is told how it ended.
-#[derive(Debug)]
-pub(super) enum Order<T> {
-    /// Take this role.
-    Role(Change<T>),
-    /// Use this configuration from now on, where nothing runs.
-    Replace(Box<config::Resource>),
-    /// Use this configuration from now on; a worker is told.
-    Reconfigure {
-        /// It.
-        config: Box<config::Resource>,
-        /// The address changed.
-        reconnect: bool,
-    },
-    /// Be no more.
-    Remove,
-}
-
-/// A change of role.
-#[derive(Debug)]
-pub(super) struct Change<T> {
-    /// The new role.
-    pub(super) role: Role,
-    /// Not if somebody has the provider open.
-    pub(super) if_closed: bool,
-    /// Answer when the new worker is ready.
-    pub(super) wait: bool,
-    /// Who wants to know; nobody at a reload.
-    pub(super) ticket: Option<T>,
-}
-
-impl<T> Change<T> {
-    /// Without conditions, and nobody to be told.
-    pub(super) const fn to(role: Role) -> Self {
-        Self {
-            role,
-            if_closed: false,
-            wait: false,
-            ticket: None,
-        }
-    }
-}
-
-/// What a worker is started for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Task {
-    /// To serve the provider.
-    Primary,
-    /// To keep the copy.
-    Secondary,
-    /// To destroy an orphan.
-    Clean,
-}
-
-/// What happened.
-#[derive(Debug)]
-pub(super) enum Event {
-    /// The worker has what it needs.
-    Ready,
-    /// The worker says that the provider is open and stays.
-    InUse,
-    /// The worker has ended.
-    Exited(Exit),
-    /// It could not be started.
-    NotStarted,
-    /// Time has passed.
-    Tick,
-    /// The daemon ends.
-    End,
-}
-
-/// What is to be done, in order.
-#[derive(Debug)]
-pub(super) enum Effect<T> {
-    /// Start a worker.
-    Start(Task),
-    /// Tell the worker to end.
-    Stop {
-        /// Not if somebody has the provider open.
-        if_closed: bool,
-    },
-    /// End the worker where it stands: it does not end by itself.
-    Kill,
-    /// Tell somebody how his order ended: the role before it.
-    Answer(T, Result<Role, Refusal>),
-    /// The role is another one. Log it, and run the hook.
-    Changed {
-        /// The role before.
-        from: Role,
-        /// The role now.
-        to: Role,
-    },
-    /// The worker of a primary is gone for good.
-    Demoted,
-    /// A worker will be started again after this pause.
-    Pause(Duration),
-    /// The configuration is this one now.
-    Replace(Box<config::Resource>),
-    /// The configuration is this one now; the worker is to be told.
-    Reconfigure {
-        /// It.
-        config: Box<config::Resource>,
-        /// The address changed.
-        reconnect: bool,
-    },
-    /// Forget the resource.
-    Forget,
-}
-
 /// What the worker does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
@@ -206,18 +79,6 @@ enum Phase {
     Waiting {
         due: Instant,
     },
-}
-
-/// What earlier workers left behind.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Left {
-    /// Nothing.
-    Nothing,
-    /// The files of a provider that is no more: in its sandbox, a worker
-    /// cannot remove those of a gate in software.
-    Files,
-    /// Perhaps a provider, which somebody may have open.
-    Provider,
 }
 
 /// One resource.
@@ -292,11 +153,6 @@ impl<T> Machine<T> {
     /// Whether the worker has what it needs.
     pub(super) const fn is_ready(&self) -> bool {
         matches!(self.phase, Phase::Running { ready: true, .. })
-    }
-
-    /// Whether there is no process.
-    pub(super) const fn is_idle(&self) -> bool {
-        matches!(self.phase, Phase::None | Phase::Waiting { .. })
     }
 
     /// Whether a worker is to be started again.
@@ -405,12 +261,13 @@ impl<T> Machine<T> {
     /// The old worker is gone, or there was none.
     fn finish(&mut self, change: Change<T>, now: Instant, out: &mut Vec<Effect<T>>) {
         self.phase = Phase::None;
-        let cleans = match self.left {
-            Left::Nothing => false,
-            Left::Files => true,
-            Left::Provider => !change.if_closed,
+        let cleans = match (change.role, self.left) {
+            // There is none, it is taken over, or the new worker does it.
+            (_, Left::Nothing) | (Role::Primary, _) | (Role::Secondary, Left::Provider) => false,
+            (Role::Init | Role::Secondary, Left::Files) => true,
+            (Role::Init, Left::Provider) => !change.if_closed,
         };
-        if change.role == Role::Init && cleans {
+        if cleans {
             self.active = Some(change);
             return self.clean(now, out);
         }
@@ -520,7 +377,7 @@ impl<T> Machine<T> {
                     self.finish(change, now, out);
                 }
                 // To be tried again, if somebody asks for the role again.
-                if !in_order && self.role == Role::Init {
+                if !in_order && self.left == Left::Nothing {
                     self.left = Left::Provider;
                 }
             }
@@ -624,4 +481,4 @@ fn refuse<T>(change: Change<T>, refusal: Refusal, out: &mut Vec<Effect<T>>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

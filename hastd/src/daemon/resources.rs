@@ -3,8 +3,9 @@
 use super::Around;
 use super::poll::Interests;
 use super::resource::Event;
-use super::unit::Unit;
+use super::unit::{Fate, Unit};
 use crate::config;
+use crate::log;
 use std::time::Instant;
 
 /// The resources of this node.
@@ -34,14 +35,55 @@ impl Resources {
         self.next += 1;
     }
 
+    /// Takes another configuration up. What a resource is in the middle of is
+    /// finished first.
+    pub(super) fn reload(
+        &mut self,
+        configs: Vec<config::Resource>,
+        now: Instant,
+        around: &mut Around,
+    ) {
+        let order: Vec<String> = configs.iter().map(|config| config.name.clone()).collect();
+        let present = self
+            .units
+            .iter_mut()
+            .filter(|unit| unit.fate == Fate::Stays);
+        for unit in present.filter(|unit| !order.contains(&unit.config.name)) {
+            log::info!("Resource {} removed.", unit.config.name);
+            unit.remove(now, around);
+        }
+        for config in configs {
+            if let Some(unit) = self.find(config.name.as_bytes()) {
+                unit.reload(config, now, around);
+            } else {
+                log::info!("Resource {} added.", config.name);
+                self.add(config);
+            }
+        }
+        self.units.retain(|unit| unit.fate != Fate::Gone);
+        let place = |unit: &Unit| order.iter().position(|name| *name == unit.config.name);
+        self.units
+            .sort_by_key(|unit| place(unit).unwrap_or(usize::MAX));
+    }
+
+    /// Says how all of them are.
+    pub(super) fn tell(&self, now: Instant) {
+        for unit in &self.units {
+            log::info!("{}{}.", unit.about(), unit.summary(now));
+        }
+    }
+
     /// All but those that are being removed.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Unit> {
-        self.units.iter().filter(|unit| !unit.removing)
+        self.units.iter().filter(|unit| unit.fate == Fate::Stays)
     }
 
     /// The one of this name.
     pub(super) fn find(&mut self, name: &[u8]) -> Option<&mut Unit> {
-        let mut units = self.units.iter_mut().filter(|unit| !unit.removing);
+        let mut units = self
+            .units
+            .iter_mut()
+            .filter(|unit| unit.fate == Fate::Stays);
         units.find(|unit| unit.config.name.as_bytes() == name)
     }
 
@@ -61,7 +103,7 @@ impl Resources {
         for unit in &mut self.units {
             unit.attend(now, around);
         }
-        self.units.retain(|unit| !unit.gone);
+        self.units.retain(|unit| unit.fate != Fate::Gone);
     }
 
     /// Stops all workers.

@@ -7,15 +7,16 @@
 
 use super::children::Binary;
 use super::options::{self, Options};
+use super::reload::Files;
 use super::{Daemon, Setup, StartError};
 use crate::config::{Config, ConfigError, Identity, Loaded};
 use crate::log::{self, Sink};
-use crate::sandbox;
+use crate::{check, sandbox};
 use ggate::daemon::{self, Mode, PidFile, PidFileError, Readiness, Start};
 use hast_core::units::Version;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// `EX_OSERR`.
@@ -33,17 +34,17 @@ struct Failure {
 }
 
 impl Failure {
-    fn new(status: u8, why: impl ToString) -> Self {
+    fn new(status: u8, why: impl Into<String>) -> Self {
         Self {
             status,
-            why: Some(why.to_string()),
+            why: Some(why.into()),
         }
     }
 }
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
-        Self::new(error.exit_code(), error)
+        Self::new(error.exit_code(), error.to_string())
     }
 }
 
@@ -61,14 +62,14 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return error.report(),
     };
     log::start("hastd", Sink::Terminal, options.debug);
-    if options.test {
-        return test(&options);
-    }
-    let mode = Mode::foreground_if(options.foreground);
-    let ended = match daemon::start(mode) {
-        Ok(Start::Parent(status)) => return status,
-        Ok(Start::Daemon(ready)) => serve(options, ready),
-        Err(error) => Err(Failure::new(OS, format!("Unable to daemonize: {error}."))),
+    let ended = if options.test {
+        test(&options)
+    } else {
+        match daemon::start(Mode::foreground_if(options.foreground)) {
+            Ok(Start::Parent(status)) => return status,
+            Ok(Start::Daemon(ready)) => serve(&options, ready),
+            Err(error) => Err(Failure::new(OS, format!("Unable to daemonize: {error}."))),
+        }
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -81,73 +82,62 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// The configuration, and what is wrong with it.
-fn load(options: &Options) -> Result<Loaded, Failure> {
+fn read(options: &Options) -> Result<Loaded, Failure> {
     let node = Identity::of_system().map_err(ConfigError::from)?;
     // The daemon will change its directory.
     let path = std::path::absolute(&options.config).map_err(|error| {
-        Failure::new(
-            CONFIGURATION,
-            format!("Unable to find out where I am: {error}."),
-        )
+        let why = format!(
+            "Unable to find out where {} is: {error}.",
+            options.config.display()
+        );
+        Failure::new(CONFIGURATION, why)
     })?;
-    let loaded = Config::load(&path, &node)?;
+    Ok(Config::load(&path, &node)?)
+}
+
+/// The configuration, and what is wrong with it.
+fn load(options: &Options) -> Result<Loaded, Failure> {
+    let loaded = read(options)?;
     for warning in &loaded.warnings {
         log::warning!("{warning}");
     }
     Ok(loaded)
 }
 
-/// `-t`: a dry run.
-fn test(options: &Options) -> ExitCode {
-    match load(options) {
-        Ok(loaded) => {
-            let count = loaded.config.resources.len();
-            println!("{}: {count} resources, no errors.", loaded.path.display());
-            ExitCode::SUCCESS
-        }
-        Err(failure) => {
-            if let Some(why) = failure.why {
-                log::error!("{why}");
-            }
-            ExitCode::from(failure.status)
-        }
+/// `-t`: a dry run. Nothing is changed.
+fn test(options: &Options) -> Result<(), Failure> {
+    let loaded = read(options)?;
+    let report = check::check(&loaded);
+    print!("{report}");
+    if report.has_errors() {
+        return Err(Failure {
+            status: CONFIGURATION,
+            why: None,
+        });
     }
+    let count = loaded.config.resources.len();
+    println!("{}: {count} resources, no errors.", loaded.path.display());
+    Ok(())
 }
 
-fn serve(options: Options, ready: Readiness) -> Result<(), Failure> {
+fn serve(options: &Options, ready: Readiness) -> Result<(), Failure> {
     daemon::load_module(c"geom_gate", c"g_gate")
         .map_err(|error| Failure::new(OS, format!("Unable to load geom_gate module: {error}.")))?;
     raise_limits();
-    let loaded = load(&options)?;
-    let pid_path = options.pid_file.clone();
-    let pid_path = pid_path.unwrap_or_else(|| loaded.config.pidfile.clone());
-    let writes_pid = !options.foreground || options.pid_file.is_some();
-    let mut pid_file = if writes_pid { lock(&pid_path)? } else { None };
-    let binary = Binary::own()
-        .map_err(|error| Failure::new(OS, format!("Unable to open my own program: {error}.")))?;
-    let sandbox = sandbox::user().map_err(|error| Failure::new(CONFIGURATION, error))?;
+    let loaded = load(options)?;
     let listen = loaded.config.listen.clone();
     let control = loaded.config.control.clone();
-    let mut daemon = Daemon::new(Setup {
-        config: loaded.config,
-        binary,
-        sandbox,
-        foreground: options.foreground,
-    })?;
+    let mut daemon = set_up(options, loaded)?;
     daemon
         .obey_signals()
         .map_err(|error| Failure::new(OS, format!("Unable to catch signals: {error}.")))?;
-    write(&mut pid_file, &pid_path);
-    let leave = || -> std::io::Result<()> {
-        ready.detach()?;
-        if !options.foreground {
-            log::switch(Sink::Syslog);
-        }
-        Ok(())
-    };
-    leave().map_err(|error| Failure::new(OS, format!("Unable to daemonize: {error}.")))?;
-    // The parent's death would take the roles with it.
+    ready
+        .detach()
+        .map_err(|error| Failure::new(OS, format!("Unable to daemonize: {error}.")))?;
+    if !options.foreground {
+        log::switch(Sink::Syslog);
+    }
+    // With the parent, roles would be gone.
     daemon::protect();
     log::info!(
         "Started successfully, running protocol version {}.",
@@ -161,31 +151,60 @@ fn serve(options: Options, ready: Readiness) -> Result<(), Failure> {
     for address in listen {
         log::info!("Listening on address {address}.");
     }
-    let ended = daemon.run();
-    drop(pid_file);
-    ended.map_err(|errno| Failure::new(OS, format!("poll(): {}.", errno.desc())))
+    daemon
+        .run()
+        .map_err(|errno| Failure::new(OS, format!("poll(): {}.", errno.desc())))
+}
+
+/// Everything that may fail, with the terminal still there.
+fn set_up(options: &Options, loaded: Loaded) -> Result<Daemon, Failure> {
+    let Loaded {
+        config, path, node, ..
+    } = loaded;
+    let pid_path = options.pid_file.as_ref().unwrap_or(&config.pidfile);
+    let writes_pid = !options.foreground || options.pid_file.is_some();
+    let pid = if writes_pid { lock(pid_path)? } else { None };
+    let binary = Binary::own()
+        .map_err(|error| Failure::new(OS, format!("Unable to open my own program: {error}.")))?;
+    let sandbox =
+        sandbox::user().map_err(|error| Failure::new(CONFIGURATION, error.to_string()))?;
+    let by_config = !options.foreground && options.pid_file.is_none();
+    let pid_path = pid_path.clone();
+    let files = Files {
+        config: path,
+        node,
+        control: config.control.clone(),
+        pid,
+        pid_by_config: by_config.then(|| config.pidfile.clone()),
+    };
+    let mut daemon = Daemon::new(Setup {
+        config,
+        binary,
+        sandbox,
+        foreground: options.foreground,
+        files,
+    })?;
+    // Who waits for it may use the sockets.
+    match daemon.files.pid.as_mut().map(PidFile::write) {
+        Some(Ok(())) => log::debug!(1, "PID stored in {}.", pid_path.display()),
+        Some(Err(error)) => log::warning!("{error}."),
+        None => {}
+    }
+    Ok(daemon)
 }
 
 /// Another daemon with this file is the end; that the file cannot be had is
 /// not, as in base.
-fn lock(path: &PathBuf) -> Result<Option<PidFile>, Failure> {
+fn lock(path: &Path) -> Result<Option<PidFile>, Failure> {
     match PidFile::open(path) {
         Ok(file) => Ok(Some(file)),
         Err(error @ (PidFileError::Running(_) | PidFileError::RunningUnknown(_))) => {
-            Err(Failure::new(TEMPORARY, error))
+            Err(Failure::new(TEMPORARY, error.to_string()))
         }
         Err(error) => {
             log::warning!("{error}.");
             Ok(None)
         }
-    }
-}
-
-fn write(file: &mut Option<PidFile>, path: &PathBuf) {
-    let Some(pid_file) = file else { return };
-    match pid_file.write() {
-        Ok(()) => log::debug!(1, "PID stored in {}.", path.display()),
-        Err(error) => log::warning!("{error}."),
     }
 }
 

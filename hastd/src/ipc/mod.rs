@@ -27,8 +27,9 @@ use std::path::PathBuf;
 /// What the daemon tells a worker.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum ToWorker {
-    /// The first message. With the daemon's standard error if it is in the
-    /// foreground.
+    /// The first message. With the program that runs, since a worker cannot
+    /// count on finding it under its name, and with the daemon's standard
+    /// error if that is in the foreground.
     Start(Box<Start>),
     /// Instead of [`ToWorker::Start`]: destroy the provider that a worker left
     /// behind, if there is one, and end with status 0.

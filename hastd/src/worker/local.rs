@@ -4,12 +4,16 @@
 use crate::component::{Component, ComponentError, Lock, Problem};
 use crate::ipc::Start;
 use crate::log;
+use ggate::daemon::pause;
 use ggate::gate::Access;
-use ggate::media::{LocalMedia, MediaError, OpenOptions};
-use ggate::opener::{Held, Launcher as _, Processes};
+use ggate::media::{self, Identity, LocalMedia, MediaError, OpenOptions};
+use ggate::opener::{Held, Processes};
 use hast_core::extent::Extents;
 use hast_core::metadata::Metadata;
 use nix::errno::Errno;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -46,14 +50,21 @@ pub(super) enum LocalError {
 }
 
 impl Local {
-    pub(super) fn open(start: &Start) -> Result<Self, LocalError> {
+    /// `program` is what runs, to run helpers from.
+    pub(super) fn open(start: &Start, program: Option<File>) -> Result<Self, LocalError> {
         let path = start.local.display().to_string();
-        let provider = hold(&start.local).map_err(|error| LocalError::Hold {
+        let failed = |error| LocalError::Hold {
             path: path.clone(),
             error,
-        })?;
+        };
+        let mut provider = hold(&start.local, program).map_err(failed)?;
         let mut component = Component::open(&start.local, Access::ReadWrite)?;
         lock(&mut component, &path)?;
+        if let Some(held) = &mut provider {
+            let outlast = |fd| held.outlast(fd);
+            let outlasted = component.descriptors().try_for_each(outlast);
+            outlasted.map_err(|error| failed(MediaError::Open(errno(&error))))?;
+        }
         let (metadata, extents) = component.read_metadata(&start.name)?;
         Ok(Self {
             media: Arc::clone(component.media()),
@@ -67,9 +78,10 @@ impl Local {
         })
     }
 
-    /// What is open of it, and locked.
-    pub(super) const fn component(&self) -> &Component {
-        &self.component
+    /// All of its descriptors, for who limits what can be done with them.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let held = self.provider.iter().map(AsFd::as_fd);
+        self.component.descriptors().chain(held)
     }
 
     /// Whether GEOM knows it.
@@ -85,11 +97,17 @@ impl Local {
     }
 }
 
-fn hold(path: &Path) -> Result<Option<Held>, MediaError> {
-    let helpers = Processes::new("hastd").map_err(|_| MediaError::Open(Errno::ENOENT))?;
-    if !helpers.is_provider(path) {
+fn errno(error: &io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}
+
+fn hold(path: &Path, program: Option<File>) -> Result<Option<Held>, MediaError> {
+    if !media::identify(path).is_ok_and(Identity::is_disk) {
         return Ok(None);
     }
+    // The daemon passes one.
+    let program = program.ok_or(MediaError::Open(Errno::ENOEXEC))?;
+    let helpers = Processes::with_binary("hastd", program);
     let options = OpenOptions {
         access: Access::ReadWrite,
         ..OpenOptions::default()
@@ -107,7 +125,7 @@ fn lock(component: &mut Component, path: &str) -> Result<(), ComponentError> {
                 return Ok(());
             }
             Err(error) if *error.problem() == Problem::Locked && Instant::now() < deadline => {
-                std::thread::sleep(TRY);
+                pause(TRY);
             }
             Err(error) => return Err(error),
         }

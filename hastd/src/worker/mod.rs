@@ -11,6 +11,8 @@
 //! | `parent` | the channel to the daemon |
 //! | `title` | what ps(1) shows |
 
+#![deny(clippy::disallowed_methods)]
+
 mod area;
 mod buffers;
 mod input;
@@ -34,6 +36,7 @@ use ggate::gate::{self, GateId, Ggctl};
 use hast_core::primary::Millis;
 use nix::errno::Errno;
 use parent::Parent;
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
@@ -115,7 +118,9 @@ pub fn run() -> ExitCode {
         }) => return clean(&Parent::new(channel), &provider),
         _ => return ExitCode::from(Failure::TEMPORARY),
     };
-    if let Some(stderr) = descriptors.into_iter().next() {
+    let mut descriptors = descriptors.into_iter();
+    let program = descriptors.next().map(File::from);
+    if let Some(stderr) = descriptors.next() {
         // For a panic's last words.
         let _ = nix::unistd::dup2_stderr(&stderr);
     }
@@ -124,9 +129,9 @@ pub fn run() -> ExitCode {
     let lines = move |level, text: &str| logging.log(level, text);
     log::start("hastd", log::Sink::Function(Arc::new(lines)), start.debug);
     let ended = if start.primary {
-        primary::run(start, daemon, &parent)
+        primary::run(start, program, daemon, &parent)
     } else {
-        secondary::run(start, daemon, &parent)
+        secondary::run(start, program, daemon, &parent)
     };
     let Err(failure) = ended else {
         return ExitCode::SUCCESS;
@@ -187,7 +192,7 @@ fn give_up_privileges(
         );
         return Ok(());
     };
-    sandbox::limit_component(local.component())?;
+    sandbox::limit_component(local.descriptors())?;
     if let Some(gate) = gate {
         sandbox::limit_gate(gate)?;
     }

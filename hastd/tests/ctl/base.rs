@@ -82,7 +82,7 @@ fn command_lines_end_as_base_s_do() {
     let mut node = Some(Node::new());
     let mut hastd = None;
     let mut bad = Vec::new();
-    for mut case in cases::load("hastctl") {
+    for mut case in cases::all("hastctl") {
         if case.line.contains("create -c h.conf -e 100 ") {
             node = node.map(Node::with_image);
         }

@@ -4,6 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod control;
+mod hostile;
 mod node;
+mod peers;
+mod reload;
 mod roles;
 mod start;

@@ -79,7 +79,8 @@ impl Node {
             self.settings
         );
         for (name, lines) in &self.resources {
-            text += &format!("resource {name} {{\non here {{\n{lines}}}\n}}\n");
+            let resource = ["resource ", name, " {\non here {\n", lines, "}\n}\n"];
+            text.extend(resource);
         }
         self.sandbox.write("hast.conf", text);
         if !self.sandbox.file("hast.conf.ext").exists() {

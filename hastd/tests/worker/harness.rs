@@ -4,12 +4,13 @@ use hast::config::Settings;
 use hast::ipc::{Channel, Event, FromWorker, Level, Peer, Receiver, Start, ToWorker};
 use hast::status::Status;
 use hast::worker::Title;
-use hast_core::frame::{self, Decoder};
-use hast_core::message::{Opening, Step1Reply};
-use hast_core::metadata::{BLOCK_LENGTH, CreateOptions, Metadata, Provider};
+use hast_core::frame;
+use hast_core::message::{Opening, Step1Reply, Step2Request};
+use hast_core::metadata::{BLOCK_LENGTH, Consistency, CreateOptions, Metadata, Provider};
+use hast_core::nv::Text;
 use hast_core::payload::{Checksum, Compression};
 use hast_core::primary::Replication;
-use hast_core::units::{Token, Version};
+use hast_core::units::{Counters, ResUid, Token, Version};
 use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -26,11 +27,16 @@ pub(crate) const NAME: &str = "data";
 
 /// A component as `hastctl create` makes it.
 pub(crate) fn create(path: &Path, size: u64) -> Metadata {
+    create_named(NAME, path, size)
+}
+
+/// The same for another resource.
+pub(crate) fn create_named(name: &str, path: &Path, size: u64) -> Metadata {
     let provider = Provider {
         mediasize: size,
         sectorsize: 512,
     };
-    let metadata = Metadata::create(NAME, provider, CreateOptions::default()).unwrap();
+    let metadata = Metadata::create(name, provider, CreateOptions::default()).unwrap();
     let mut block = [0; BLOCK_LENGTH];
     metadata.encode(&mut block).unwrap();
     let mut file = std::fs::File::create(path).unwrap();
@@ -67,6 +73,17 @@ impl Worker {
         primary: bool,
         settings: Settings,
     ) -> Self {
+        Self::start_named(NAME, sandbox, local, primary, settings)
+    }
+
+    /// The same for another resource.
+    pub(crate) fn start_named(
+        name: &str,
+        sandbox: &Sandbox,
+        local: &Path,
+        primary: bool,
+        settings: Settings,
+    ) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let title = if primary {
             Title::Primary
@@ -74,7 +91,7 @@ impl Worker {
             Title::SecondaryIdle
         };
         let child = Command::new(env!("CARGO_BIN_EXE_hastd"))
-            .arg0(title.of(NAME))
+            .arg0(title.of(name))
             .env("GGATE_RUNDIR", sandbox.run_dir())
             .stdin(OwnedFd::from(theirs))
             .spawn()
@@ -101,9 +118,9 @@ impl Worker {
             attempts: VecDeque::new(),
         };
         worker.tell(&ToWorker::Start(Box::new(Start {
-            name: NAME.into(),
+            name: name.into(),
             primary,
-            provider: NAME.into(),
+            provider: name.into(),
             local: local.into(),
             remote: primary.then(|| "the other node".into()),
             settings,
@@ -116,7 +133,11 @@ impl Worker {
     }
 
     pub(crate) fn tell(&mut self, message: &ToWorker) {
-        self.channel.send(message, Vec::new()).unwrap();
+        self.tell_with(message, Vec::new());
+    }
+
+    pub(crate) fn tell_with(&mut self, message: &ToWorker, descriptors: Vec<OwnedFd>) {
+        self.channel.send(message, descriptors).unwrap();
     }
 
     /// Takes messages until one is what is wanted; log lines and events are
@@ -205,9 +226,33 @@ impl Worker {
         self.ended()
     }
 
-    pub(crate) fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+    /// Process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Lets a primary of base in, over these connections.
+    pub(crate) fn greet(&mut self, requests: TcpStream, replies: TcpStream) {
+        let hello = Step2Request {
+            resource: Text(NAME.as_bytes()),
+            token: Token([9; 16]),
+            virgin: false,
+            resuid: ResUid::new(1).unwrap(),
+            counters: Counters::default(),
+            generation: None,
+            consistency: Consistency::Consistent,
+            dirty: None,
+        };
+        let mut room = [0; 512];
+        let length = hello.encode(Version::V2, &mut room).unwrap();
+        let peer = ToWorker::Peer(Box::new(Peer {
+            address: "tcp://127.0.0.1:1".into(),
+            version: 2,
+            extensions: 0,
+            hello: room[frame::HEADER..length].to_vec(),
+        }));
+        let connections = vec![OwnedFd::from(requests), OwnedFd::from(replies)];
+        self.channel.send(&peer, connections).unwrap();
     }
 
     pub(crate) fn ended(mut self) -> ExitStatus {
@@ -245,7 +290,6 @@ pub(crate) fn entries(stream: &mut TcpStream) -> Vec<u8> {
     stream.read_exact(&mut header).unwrap();
     let mut entries = vec![0; usize::from(header[1]) + usize::from(header[2]) * 256];
     stream.read_exact(&mut entries).unwrap();
-    let _ = Decoder::new(frame::NODE_LIMIT);
     entries
 }
 

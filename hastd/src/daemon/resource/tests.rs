@@ -257,6 +257,17 @@ fn the_files_of_a_gate_in_software_are_removed_for_the_worker() {
 
     let mut bench = Bench::with(Role::Primary);
     bench.machine.trace = Left::Files;
+    bench.role(Role::Secondary, 2);
+    bench.exit(0);
+    assert_eq!(bench.wanted(), ["stop", "start Clean"]);
+    bench.exit(0);
+    assert_eq!(
+        bench.wanted(),
+        ["start Secondary", "primary to secondary", "2: was primary"]
+    );
+
+    let mut bench = Bench::with(Role::Primary);
+    bench.machine.trace = Left::Files;
     bench.event(Event::End);
     bench.exit(0);
     assert_eq!(bench.wanted(), ["stop", "start Clean"]);
@@ -437,7 +448,7 @@ fn at_the_end_all_is_stopped_and_nothing_begins() {
 }
 
 /// A resource without another node.
-fn config() -> Resource {
+pub(in crate::daemon) fn config() -> Resource {
     Resource {
         name: "data".into(),
         provider: "data".into(),

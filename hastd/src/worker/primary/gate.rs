@@ -165,7 +165,7 @@ impl Shell {
             state.waiting_for_room = true;
             if self.room.wait_for(&mut state, GATE_CHECK).timed_out() {
                 drop(state);
-                if self.stopping.load(Ordering::SeqCst) || !self.gate.exists() {
+                if self.draining.load(Ordering::SeqCst) || !self.gate.exists() {
                     return false;
                 }
                 state = self.state.lock();
@@ -241,8 +241,7 @@ impl Handler for Shell {
     }
 
     fn handle(&self, request: &Request, payload: Payload<'_>) {
-        // Left to the gate, which hands it to the next worker or fails it.
-        if self.stopping.load(Ordering::SeqCst) {
+        if self.draining.load(Ordering::SeqCst) {
             return;
         }
         if let Err(errno) = self.take(request, payload) {

@@ -83,7 +83,13 @@ struct Shell {
     wire: Wire,
     stores: Stores,
     links: Links,
-    stopping: AtomicBool,
+    /// Held while this worker tries to stop.
+    stop: Mutex<()>,
+    /// The provider's end is no surprise.
+    ending: AtomicBool,
+    /// Requests are left to the gate, which hands them to the next worker or
+    /// fails them.
+    draining: AtomicBool,
     direct_reads: DirectReads,
 }
 

@@ -13,18 +13,20 @@ use crate::worker::parent::Parent;
 use crate::worker::stores::Stores;
 use crate::worker::wire::Wire;
 use crate::worker::{
-    Clock, Daemon, Failure, Title, give_up_privileges, millis, on_termination, spawn,
+    Clock, Daemon, Failure, TICK, Title, give_up_privileges, millis, on_termination, spawn,
 };
 use ggate::buffer::Pool;
+use ggate::daemon::pause;
 use ggate::disk::Disk;
 use ggate::gate::handle::Handle;
 use ggate::gate::serve::Ended;
-use ggate::gate::{self, Access, Cancel, Create, GateId, Ggctl, NewName};
+use ggate::gate::{self, Access, Cancel, Create, GateId, Ggctl, Modify, NewName};
 use ggate::range::Geometry;
 use hast_core::bitmap::MAX_MAP;
 use hast_core::primary::{self, LONGEST_REQUEST, Primary, REQUESTS};
 use nix::errno::Errno;
 use parking_lot::{Condvar, Mutex};
+use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -35,10 +37,11 @@ const COPYING: usize = 16 << 20;
 /// Runs until the provider is gone; the daemon's messages come on this thread.
 pub(in crate::worker) fn run(
     start: Start,
+    program: Option<File>,
     mut daemon: Daemon,
     parent: &Arc<Parent>,
 ) -> Result<(), Failure> {
-    let local = Local::open(&start)?;
+    let local = Local::open(&start, program)?;
     let ctl = gate::load_and_open().map_err(|error| Failure::Gate(error.to_string()))?;
     let gate = obtain(ctl, &start, &local)?;
     let sandbox = start.sandbox.clone();
@@ -94,6 +97,9 @@ fn obtain(ctl: Box<dyn Ggctl>, start: &Start, local: &Local) -> Result<Handle, F
             if ctl.geometry(unit).is_some_and(|old| old != create.geometry) {
                 return Err(Failure::OtherSize(name));
             }
+            // The kernel may still read from the component, as it was told by
+            // the predecessor; the peer may know that this is old by now.
+            ctl.modify(unit, &Modify::NoReadProvider).map_err(failed)?;
             log::info!("Device {name} recovered.");
             unit
         }
@@ -146,7 +152,9 @@ fn build(start: Start, local: Local, gate: Handle, entropy: u64, parent: &Arc<Pa
         disk: OnceLock::new(),
         stores,
         links: Links::new(start.remote),
-        stopping: AtomicBool::new(false),
+        stop: Mutex::new(()),
+        ending: AtomicBool::new(false),
+        draining: AtomicBool::new(false),
         local,
     }
 }
@@ -185,7 +193,7 @@ fn start_timer(shell: &Arc<Shell>) -> Result<(), Failure> {
     spawn("timertd", move || {
         loop {
             shell.tick();
-            std::thread::sleep(crate::worker::TICK);
+            pause(TICK);
         }
     })
 }
@@ -198,7 +206,7 @@ impl Shell {
         self.links.wait_for_contact(patience);
         match self.serve() {
             // Whoever stops says so itself.
-            Ok(_) if self.stopping.load(Ordering::SeqCst) => {}
+            Ok(_) if self.ending.load(Ordering::SeqCst) => {}
             Ok(Ended::Destroyed | Ended::Stopped) => {
                 log::info!("Device hast/{} was destroyed.", self.provider);
                 crate::worker::exit(&self.parent, 0);

@@ -13,15 +13,17 @@ impl Shell {
     /// Drains, flushes, stores, and destroys the provider, by force like base.
     /// Ends the process, unless the provider is to be closed and is not.
     pub(super) fn stop(&self, if_closed: bool) {
-        if self.stopping.swap(true, Ordering::SeqCst) {
-            return;
-        }
+        // An attempt that comes to nothing must not swallow the next order.
+        let _one_at_a_time = self.stop.lock();
+        self.ending.store(true, Ordering::SeqCst);
         // One that nobody has open can go first: there is nothing to drain.
+        // Until that is known, requests are served.
         if if_closed && self.destroy(false) == Err(Errno::EBUSY) {
             log::info!("Device hast/{} is open and stays.", self.provider);
-            self.stopping.store(false, Ordering::SeqCst);
+            self.ending.store(false, Ordering::SeqCst);
             return self.parent.tell(&FromWorker::InUse);
         }
+        self.draining.store(true, Ordering::SeqCst);
         log::info!("Stopping: finishing what was begun.");
         self.drain();
         if !if_closed {

@@ -13,9 +13,11 @@ use crate::worker::parent::Parent;
 use crate::worker::title;
 use crate::worker::wire::Wire;
 use crate::worker::{
-    Clock, Daemon, Failure, STOP_PATIENCE, Title, exit, give_up_privileges, on_termination, spawn,
+    Clock, Daemon, Failure, STOP_PATIENCE, TICK, Title, exit, give_up_privileges, on_termination,
+    spawn,
 };
 use ggate::buffer::Pool;
+use ggate::daemon::pause;
 use ggate::disk::Disk;
 use ggate::gate::{self, GateId};
 use ggate::media::Media as _;
@@ -23,6 +25,7 @@ use hast_core::decision::OnImpossible;
 use hast_core::primary::LONGEST_REQUEST;
 use hast_core::secondary::{self, REQUESTS, Secondary};
 use parking_lot::{Condvar, Mutex};
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -30,12 +33,13 @@ use std::time::Instant;
 /// Runs until the daemon ends it; its messages come on this thread.
 pub(in crate::worker) fn run(
     start: Start,
+    program: Option<File>,
     mut daemon: Daemon,
     parent: &Arc<Parent>,
 ) -> Result<(), Failure> {
     let title = title::Place::find();
     destroy_orphan(&start.provider);
-    let local = Local::open(&start)?;
+    let local = Local::open(&start, program)?;
     let sandbox = start.sandbox.clone();
     let name = Title::Secondary.of(&start.name);
     let shell = Arc::new(build(start, local, title, parent));
@@ -123,7 +127,7 @@ fn start_threads(shell: &Arc<Shell>) -> Result<(), Failure> {
     with("timertd", |shell| {
         loop {
             shell.tick();
-            std::thread::sleep(crate::worker::TICK);
+            pause(TICK);
         }
     })?;
     let parent = Arc::clone(&shell.parent);

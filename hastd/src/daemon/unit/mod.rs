@@ -1,33 +1,26 @@
 //! One resource with all that belongs to it: what [`Machine`] wants is done
 //! here, and what its worker says is heard.
 
+mod answers;
+
 use super::Around;
 use super::children::{Exit, Worker};
 use super::greet::Caller;
 use super::hooks::Hook;
 use super::limit::{self, Limit};
-use super::resource::{ECANCELED, ETIMEDOUT, Effect, Event, Left, Machine, Order, Refusal, Task};
+use super::resource::{Change, ECANCELED, Effect, Event, Left, Machine, Order, Refusal, Task};
 use crate::config;
-use crate::control::reply::{Answer, StatusAnswer};
+use crate::config::change::{self, differences};
+use crate::control::reply::Answer;
 use crate::control::server::Ticket;
 use crate::ipc::{self, FromWorker, Level, Received, Start, ToWorker};
 use crate::log::{self, About};
-use crate::status::{Status, Supervision, Told};
 use crate::worker::Title;
+use answers::Questions;
 use hast_core::decision::OnImpossible;
-use hast_core::message::ControlCode;
 use hast_core::role::Role;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::time::{Duration, Instant};
-
-/// How long a worker may take to say how it is, or to give up its data: K30.
-const ANSWERING: Duration = Duration::from_secs(2);
-
-/// Longest text of a worker that is shown, in bytes: what syslog takes.
-const LONGEST_LINE: usize = 1023;
-
-/// Error code: the resource cannot do that in its role. FreeBSD's EINVAL.
-const EINVAL: ControlCode = ControlCode(22);
+use std::time::Instant;
 
 /// A resource.
 pub(super) struct Unit {
@@ -37,9 +30,7 @@ pub(super) struct Unit {
     /// What the configuration will be when all orders are carried out.
     pub(super) planned: config::Resource,
     pub(super) machine: Machine<Ticket>,
-    /// It will be no more when all orders are carried out.
-    pub(super) removing: bool,
-    pub(super) gone: bool,
+    pub(super) fate: Fate,
     pub(super) worker: Option<Worker>,
     /// A primary between its two steps.
     pub(super) caller: Option<Caller>,
@@ -54,20 +45,15 @@ pub(super) struct Unit {
     pub(super) last_refusal: Option<(String, Instant)>,
 }
 
-/// What a worker was asked and has not answered.
-#[derive(Default)]
-struct Questions {
-    last: u64,
-    status: Option<Question>,
-    /// Discarding data.
-    discard: Option<Question>,
-}
-
-struct Question {
-    number: u64,
-    due: Instant,
-    /// Who wants to know, and whether all of it.
-    askers: Vec<(Ticket, bool)>,
+/// Whether a resource is in the configuration.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fate {
+    /// It is.
+    Stays,
+    /// It will be no more when all orders are carried out.
+    Goes,
+    /// It is no more.
+    Gone,
 }
 
 impl Unit {
@@ -82,8 +68,7 @@ impl Unit {
             machine: Machine::new(config.settings.timeout, trace),
             planned: config.clone(),
             config,
-            removing: false,
-            gone: false,
+            fate: Fate::Stays,
             worker: None,
             caller: None,
             connected: false,
@@ -146,7 +131,7 @@ impl Unit {
                     };
                     self.tell(&message, Vec::new());
                 }
-                Effect::Forget => self.gone = true,
+                Effect::Forget => self.fate = Fate::Gone,
             }
         }
     }
@@ -154,6 +139,50 @@ impl Unit {
     fn replace(&mut self, config: config::Resource) {
         self.machine.set_timeout(config.settings.timeout);
         self.config = config;
+    }
+
+    /// Ends with everything that was ordered.
+    pub(super) fn remove(&mut self, now: Instant, around: &mut Around) {
+        self.fate = Fate::Goes;
+        self.order(Order::Role(Change::to(Role::Init)), now, around);
+        self.order(Order::Remove, now, around);
+    }
+
+    /// Takes another configuration up, in the way that its role allows.
+    pub(super) fn reload(&mut self, config: config::Resource, now: Instant, around: &mut Around) {
+        let role = self.machine.final_role();
+        let difference = change::change(&self.planned, &config, role);
+        let what = differences(&self.planned, &config).join(", ");
+        let name = &config.name;
+        self.planned = config.clone();
+        match difference {
+            change::Change::Unchanged => {}
+            change::Change::LiveReload { reconnect } => {
+                log::info!("Resource {name} configuration was modified ({what}), reloading it.");
+                let config = Box::new(config);
+                self.order(Order::Reconfigure { config, reconnect }, now, around);
+            }
+            change::Change::Restart => {
+                log::info!("Resource {name} configuration was modified ({what}), restarting it.");
+                self.order(Order::Role(Change::to(Role::Init)), now, around);
+                self.order(Order::Replace(Box::new(config)), now, around);
+                self.order(Order::Role(Change::to(role)), now, around);
+            }
+        }
+    }
+
+    /// How it is, in a line.
+    pub(super) fn summary(&self, now: Instant) -> String {
+        let ago = |(what, since): &(String, Instant)| {
+            format!(", {what} {} s ago", now.duration_since(*since).as_secs())
+        };
+        let worker = match &self.worker {
+            Some(worker) => format!("worker process {}", worker.pid()),
+            None => "no worker process".into(),
+        };
+        let connected = if self.connected { ", connected" } else { "" };
+        let exit = self.last_exit.as_ref().map_or(String::new(), ago);
+        format!("{worker}{connected}, {} restarts{exit}", self.restarts)
     }
 
     /// Starts a worker, whose first message says what it is for.
@@ -168,7 +197,7 @@ impl Unit {
             Task::Clean => (format!("hastd: {name} (init)"), self.clean_message()),
         };
         let started = Worker::start(&around.binary, &title).and_then(|mut worker| {
-            let descriptors = around.stderr()?;
+            let descriptors = around.inheritance()?;
             worker
                 .tell(&message, descriptors)
                 .map_err(std::io::Error::other)?;
@@ -294,10 +323,10 @@ impl Unit {
                     around.dialer.dial(self.id, attempt, &self.config);
                 }
                 FromWorker::Status { question, status } => {
-                    self.heard_status(question, *status, now, around);
+                    self.heard_status(question, &status, now, around);
                 }
                 FromWorker::Discarded { question, error } => {
-                    self.heard_discarded(question, error, around);
+                    self.heard_discarded(question, error.as_deref(), around);
                 }
             }
         }
@@ -305,16 +334,13 @@ impl Unit {
 
     /// A worker's line, with nothing in it that could forge another one.
     fn repeat(&mut self, level: Level, text: &str) {
-        let printable = |c: char| if c.is_control() { '?' } else { c };
-        let mut line: String = text.chars().map(printable).collect();
-        while line.len() > LONGEST_LINE {
-            line.pop();
-        }
+        let text = log::printable(text);
         let about = About {
             name: &self.config.name,
             role: Some(self.machine.role()),
         };
-        self.lines.log(level, format_args!("{about}{line}"));
+        let line = format_args!("{about}{}", log::cut(&text));
+        self.lines.log(level, line);
     }
 
     fn heard_event(&mut self, event: ipc::Event, now: Instant, around: &mut Around) {
@@ -364,14 +390,12 @@ impl Unit {
 
     /// When to do so at the latest.
     pub(super) fn due(&self) -> Option<Instant> {
-        let questions = [&self.questions.status, &self.questions.discard];
-        let questions = questions.into_iter().flatten().map(|question| question.due);
         let worker = self.worker.as_ref().and_then(Worker::due);
         let caller = self.caller.as_ref().map(Caller::due);
         self.machine
             .due()
             .into_iter()
-            .chain(questions)
+            .chain(self.questions.due())
             .chain(worker)
             .chain(caller)
             .min()
@@ -402,144 +426,6 @@ impl Unit {
         self.event(Event::Exited(exit), now, around);
     }
 
-    /// Says how the resource is, once the worker has said so. Base's programs
-    /// see no worker of a secondary without primary: base has none.
-    pub(super) fn tell_status(
-        &mut self,
-        ticket: Ticket,
-        report: bool,
-        now: Instant,
-        around: &mut Around,
-    ) {
-        let asked = self.machine.is_running() && (report || self.shows_worker());
-        let Some(worker) = self.worker.as_mut().filter(|_| asked) else {
-            let answer = self.status_answer(None, report, now);
-            return around.answer(ticket, answer);
-        };
-        if let Some(question) = &mut self.questions.status {
-            return question.askers.push((ticket, report));
-        }
-        if !worker.listens() {
-            return around.answer(ticket, Answer::Refused(silent(Some(worker))));
-        }
-        let question = self.questions.ask(now, ticket, report);
-        let number = question.number;
-        self.questions.status = Some(question);
-        self.tell(&ToWorker::Status { question: number }, Vec::new());
-    }
-
-    const fn shows_worker(&self) -> bool {
-        self.machine.is_running()
-            && (self.connected || !matches!(self.machine.role(), Role::Secondary))
-    }
-
-    fn heard_status(&mut self, number: u64, status: Status, now: Instant, around: &mut Around) {
-        let Some(question) = self.questions.status.take_if(|q| q.number == number) else {
-            return;
-        };
-        for (ticket, report) in question.askers {
-            around.answer(ticket, self.status_answer(Some(&status), report, now));
-        }
-    }
-
-    fn status_answer(&self, status: Option<&Status>, report: bool, now: Instant) -> Answer {
-        let shown = self.shows_worker();
-        let pid = self.worker.as_ref().map_or(0, Worker::pid);
-        Answer::Status(Box::new(StatusAnswer {
-            config: self.config.clone(),
-            role: self.machine.role(),
-            workerpid: if shown {
-                i32::try_from(pid).unwrap_or(0)
-            } else {
-                0
-            },
-            worker: status.filter(|_| shown).cloned(),
-            report: report.then(|| self.report(status, pid, now)),
-        }))
-    }
-
-    /// What is ours, as JSON.
-    fn report(&self, status: Option<&Status>, workerpid: u32, now: Instant) -> String {
-        let status = status.cloned().unwrap_or_else(|| self.without_worker(now));
-        let ago = |what: &Option<(String, Instant)>| {
-            let (text, since) = what.as_ref()?;
-            Some((text.clone(), now.duration_since(*since).as_secs()))
-        };
-        let daemon = Supervision {
-            role: self.machine.role().name().into(),
-            final_role: self.machine.final_role().name().into(),
-            workerpid,
-            ready: self.machine.is_ready(),
-            restarts: self.restarts,
-            last_exit: ago(&self.last_exit),
-            last_refusal: ago(&self.last_refusal),
-        };
-        serde_json::to_string(&Told { status, daemon }).unwrap_or_default()
-    }
-
-    /// What is to be said where nobody else can.
-    fn without_worker(&self, now: Instant) -> Status {
-        let mut status = Status::default();
-        let report = &mut status.report;
-        let exit = self.last_exit.as_ref();
-        if self.machine.is_waiting() {
-            let (exit, since) = exit.map_or(("ended", now), |(exit, since)| (exit, *since));
-            let seconds = self
-                .machine
-                .due()
-                .map_or(0, |due| due.saturating_duration_since(now).as_secs());
-            report.state = "restarting".into();
-            report.reason = format!("its worker process {exit}; the log says why");
-            report.since = now.duration_since(since).as_secs();
-            report.next = format!("it is started again in {seconds} s");
-        } else {
-            let name = &self.config.name;
-            report.state = "init".into();
-            report.reason = match exit {
-                Some((exit, _)) => format!("no role was set since its worker process {exit}"),
-                None => "no role was set".into(),
-            };
-            report.next = format!("hastctl role primary {name}, or hastctl role secondary {name}");
-        }
-        status
-    }
-
-    /// Tells a secondary's worker to give up its data.
-    pub(super) fn resolve(&mut self, ticket: Ticket, now: Instant, around: &mut Around) {
-        let role = self.machine.role();
-        let refusal = if role != Role::Secondary {
-            Refusal::new(
-                EINVAL,
-                format!("its role is {role}; only a secondary's data can be given up"),
-            )
-        } else if self.questions.discard.is_some() {
-            Refusal::new(super::resource::EBUSY, "its data is being given up already")
-        } else if !self.machine.is_running() || !self.worker.as_ref().is_some_and(Worker::listens) {
-            silent(self.worker.as_ref())
-        } else {
-            let question = self.questions.ask(now, ticket, false);
-            let number = question.number;
-            self.questions.discard = Some(question);
-            return self.tell(&ToWorker::Discard { question: number }, Vec::new());
-        };
-        around.answer(ticket, Answer::Refused(refusal));
-    }
-
-    fn heard_discarded(&mut self, number: u64, error: Option<String>, around: &mut Around) {
-        let Some(question) = self.questions.discard.take_if(|q| q.number == number) else {
-            return;
-        };
-        for (ticket, _) in question.askers {
-            around.answer(
-                ticket,
-                match &error {
-                    None => Answer::Done,
-                    Some(reason) => Answer::Refused(Refusal::new(EINVAL, reason.as_str())),
-                },
-            );
-        }
-    }
-
     /// Its socket and what to wait for there.
     pub(super) fn interests<'fd>(&'fd self, interests: &mut super::poll::Interests<'fd>) {
         use super::poll::Source;
@@ -556,48 +442,4 @@ impl Unit {
         }
         interests.until(self.due());
     }
-}
-
-impl Questions {
-    fn ask(&mut self, now: Instant, ticket: Ticket, report: bool) -> Question {
-        self.last += 1;
-        Question {
-            number: self.last,
-            due: now + ANSWERING,
-            askers: vec![(ticket, report)],
-        }
-    }
-
-    fn expire(&mut self, now: Instant, worker: Option<&Worker>, around: &mut Around) {
-        for question in [&mut self.status, &mut self.discard] {
-            if let Some(question) = question.take_if(|question| now >= question.due) {
-                question.dismiss(&silent(worker), around);
-            }
-        }
-    }
-
-    fn dismiss(&mut self, refusal: &Refusal, around: &mut Around) {
-        for question in [&mut self.status, &mut self.discard] {
-            if let Some(question) = question.take() {
-                question.dismiss(refusal, around);
-            }
-        }
-    }
-}
-
-impl Question {
-    fn dismiss(self, refusal: &Refusal, around: &mut Around) {
-        for (ticket, _) in self.askers {
-            around.answer(ticket, Answer::Refused(refusal.clone()));
-        }
-    }
-}
-
-/// A worker that cannot be asked.
-fn silent(worker: Option<&Worker>) -> Refusal {
-    let reason = match worker {
-        Some(worker) => format!("its worker process, {}, does not answer", worker.pid()),
-        None => "its worker process does not run".into(),
-    };
-    Refusal::new(ETIMEDOUT, reason)
 }
