@@ -32,7 +32,7 @@ torture-ggate: ## ten minutes of fio over a link that fails in every way
 
 load: ## idle, half-open and unread connections slow nobody down
 	cargo build --locked --workspace --bins
-	cargo test --locked -p clients --test load
+	cargo test --locked -p clients --test load --test load_hast
 
 bench: ## side by side with nbdkit
 	sh scripts/bench.sh

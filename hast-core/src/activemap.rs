@@ -182,6 +182,13 @@ impl ActiveMap {
         !self.unflushed.is_empty()
     }
 
+    /// Whether there is anything that not both are known to have flushed, a
+    /// flush under way or not.
+    #[must_use]
+    pub const fn is_unflushed(&self) -> bool {
+        !self.unflushed.is_empty() || !self.flushing.is_empty()
+    }
+
     /// A flush is sent to both components. What they confirmed so far is
     /// covered by it. Of several flushes at a time only the first counts.
     /// Returns whether this one does, and its end must then be reported.

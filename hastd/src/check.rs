@@ -7,8 +7,10 @@
 //! hears to [`Report::findings`].
 
 mod report;
+pub(crate) mod standing;
 
 pub use report::{Finding, Report, Severity};
+pub use standing::Standing;
 
 use crate::component::{Component, ComponentError};
 use crate::config::address::{Address, DEFAULT_PORT, TcpAddress};

@@ -8,6 +8,8 @@
 //! only from metadata that were checked against its size), and nothing is
 //! written after an error.
 
+mod initialise;
+
 use ggate::gate::Access;
 use ggate::media::{self, Identity, LocalMedia, Media as _, MediaError, OpenOptions};
 use hast_core::extent::Extents;
@@ -19,9 +21,6 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fmt, io};
-
-/// Zeros written at once.
-static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// An open component.
 #[derive(Debug)]
@@ -110,6 +109,16 @@ impl Component {
 
     /// The metadata of resource `name`, checked against the component.
     pub fn read_metadata(&self, name: &str) -> Result<(Metadata, Extents), ComponentError> {
+        let metadata = self.peek_metadata(name)?;
+        let extents = metadata
+            .validate(self.provider())
+            .map_err(|error| self.error(Problem::Impossible(name.to_owned(), error)))?;
+        Ok((metadata, extents))
+    }
+
+    /// What the metadata of resource `name` say, which may be impossible: to
+    /// be shown, not to be used.
+    pub fn peek_metadata(&self, name: &str) -> Result<Metadata, ComponentError> {
         let name = || name.to_owned();
         if self.provider().mediasize < BLOCK {
             return Err(self.error(Problem::TooShort));
@@ -132,19 +141,12 @@ impl Component {
             let found = Text(metadata.resource.as_bytes()).to_string();
             return Err(self.error(Problem::Foreign(name(), found)));
         }
-        let extents = metadata
-            .validate(self.provider())
-            .map_err(|error| self.error(Problem::Impossible(name(), error)))?;
-        Ok((metadata, extents))
+        Ok(metadata)
     }
 
     /// Stores the metadata and flushes. They are checked once more before.
     pub fn write_metadata(&self, metadata: &Metadata) -> Result<(), ComponentError> {
-        let mut block = [0; BLOCK_LENGTH];
-        metadata
-            .validate(self.provider())
-            .and_then(|_| metadata.encode(&mut block))
-            .map_err(|error| self.error(Problem::Impossible(metadata.resource.clone(), error)))?;
+        let block = self.encode(metadata)?;
         self.media
             .write_at(&block, 0)
             .map_err(|error| self.error(Problem::Io(Step::WriteMetadata, error)))?;
@@ -163,20 +165,12 @@ impl Component {
         Ok(map)
     }
 
-    /// Makes the dirty map empty and flushes. Whoever does it has made sure
-    /// that what the map said is known or void on stable storage.
-    pub fn zero_map(&self, extents: Extents) -> Result<(), ComponentError> {
-        let end = BLOCK + extents.map_size(self.provider().sectorsize);
-        let mut offset = BLOCK;
-        while offset < end {
-            let left = usize::try_from(end - offset).unwrap_or(usize::MAX);
-            let zeros = &ZEROS[..left.min(ZEROS.len())];
-            self.media
-                .write_at(zeros, offset)
-                .map_err(|error| self.error(Problem::Io(Step::WriteMap, error)))?;
-            offset += zeros.len() as u64;
-        }
-        self.flush()
+    /// Makes a component of it: these metadata and an empty map. What it was
+    /// before it is no more, whenever the power goes.
+    pub fn initialise(&self, metadata: &Metadata) -> Result<(), ComponentError> {
+        let block = self.encode(metadata)?;
+        initialise::initialise(&*self.media, &block, metadata.localoff)
+            .map_err(|(step, error)| self.error(Problem::Io(step, error)))
     }
 
     /// Brings everything written before to stable storage.
@@ -184,6 +178,15 @@ impl Component {
         self.media
             .flush()
             .map_err(|error| self.error(Problem::Io(Step::Flush, error)))
+    }
+
+    fn encode(&self, metadata: &Metadata) -> Result<[u8; BLOCK_LENGTH], ComponentError> {
+        let mut block = [0; BLOCK_LENGTH];
+        metadata
+            .validate(self.provider())
+            .and_then(|_| metadata.encode(&mut block))
+            .map_err(|error| self.error(Problem::Impossible(metadata.resource.clone(), error)))?;
+        Ok(block)
     }
 
     fn error(&self, problem: Problem) -> ComponentError {
@@ -310,6 +313,7 @@ impl Problem {
 #[non_exhaustive]
 pub enum Step {
     ReadMetadata,
+    EraseMetadata,
     WriteMetadata,
     ReadMap,
     WriteMap,
@@ -320,6 +324,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ReadMetadata => "read the metadata",
+            Self::EraseMetadata => "erase the old metadata",
             Self::WriteMetadata => "write the metadata",
             Self::ReadMap => "read the dirty map",
             Self::WriteMap => "write the dirty map",

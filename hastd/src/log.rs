@@ -131,7 +131,7 @@ const fn priority(level: Level) -> Priority {
 }
 
 /// As much of a text as fits into syslog.
-fn cut(text: &str) -> &str {
+pub(crate) fn cut(text: &str) -> &str {
     let longest = text.len().min(LONGEST_IN_SYSLOG);
     let mut lengths = (0..=longest).rev();
     lengths
@@ -149,6 +149,14 @@ fn forward(priority: Priority, message: Arguments<'_>) {
         Priority::Debug => Level::Debug(1),
     };
     write(level, message);
+}
+
+/// Text from somebody else, with nothing in it that could command a terminal
+/// or forge another line.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    let printable = |c: char| if c.is_control() { '?' } else { c };
+    text.chars().map(printable).collect()
 }
 
 /// What a line is about; put in front of its text.

@@ -54,7 +54,10 @@ fn state(pair: &Pair, side: Side) -> String {
         .hastctl(side, "status", &["--json", NAME])
         .expect_code(0);
     let resources: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
-    resources[0]["report"]["state"].as_str().unwrap().to_owned()
+    resources["resources"][0]["report"]["state"]
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 fn wait_for_state(pair: &Pair, side: Side, wanted: &str) {
@@ -93,13 +96,13 @@ fn split_brain_is_reported_on_both_sides_and_resolved_by_copying_what_differs() 
             status.contains("hastctl resolve --discard-local data"),
             "{status}"
         );
-        assert!(status.contains("to lose:"), "{status}");
+        assert!(status.contains("at stake:"), "{status}");
     }
     // Nobody is asked: nothing happens.
     let refused = pair.hastctl(Side::B, "resolve", &["--discard-local", NAME]);
     assert!(refused.expect_code(64).stderr.contains("--yes"));
     let refused = pair.hastctl(Side::A, "resolve", &["--discard-local", "--yes", NAME]);
-    assert!(refused.stderr.contains("must be secondary"), "{refused:?}");
+    assert!(refused.stderr.contains("make it secondary"), "{refused:?}");
     assert_eq!(state(&pair, Side::B), "split-brain");
     let resolved = pair.hastctl(Side::B, "resolve", &["--discard-local", "--yes", NAME]);
     assert!(resolved.expect_code(0).stdout.contains("given up"));
@@ -111,7 +114,9 @@ fn split_brain_is_reported_on_both_sides_and_resolved_by_copying_what_differs() 
     // Two extents differed, of sixteen.
     let counted = pair.hastctl(Side::B, "status", &["--json", NAME]).stdout;
     let counted: serde_json::Value = serde_json::from_str(&counted).unwrap();
-    let writes = counted[0]["statistics"]["writes"].as_u64().unwrap();
+    let writes = counted["resources"][0]["statistics"]["writes"]
+        .as_u64()
+        .unwrap();
     assert!((1..=8).contains(&writes), "{writes} writes");
     pair.role(Side::A, "init");
     pair.role(Side::B, "init");
@@ -276,9 +281,9 @@ fn everything_hastctl_tells_can_be_had_as_json() {
         ("role", "primary"),
         ("status", "complete"),
         ("replication", "memsync"),
-        ("provider", NAME),
+        ("provname", NAME),
     ] {
-        assert_eq!(status[0][field], value, "{field}");
+        assert_eq!(status["resources"][0][field], value, "{field}");
     }
     for field in [
         "workerpid",
@@ -287,9 +292,9 @@ fn everything_hastctl_tells_can_be_had_as_json() {
         "statistics",
         "queues",
         "report",
-        "daemon",
+        "ready",
     ] {
-        assert!(!status[0][field].is_null(), "{field}");
+        assert!(!status["resources"][0][field].is_null(), "{field}");
     }
 }
 

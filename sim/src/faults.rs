@@ -28,7 +28,8 @@ pub(crate) enum Kind {
     Folly,
 }
 
-/// Each kind, and once in how many chances it strikes.
+/// Each kind, and once in how many chances it strikes: in half of the runs, and
+/// in most of those more seldom, so that a pair gets far, too.
 const KINDS: [(Kind, usize); 9] = [
     (Kind::Cut, 150),
     (Kind::HalfOpen, 400),
@@ -73,9 +74,10 @@ impl Faults {
         let streams = (1..).zip(KINDS).map(|(number, (_, every))| {
             let mut rng = Rng::stream(seed, number);
             let on = rng.one_in(2);
+            let seldom = 1 << rng.below(3);
             Stream {
                 rng,
-                every,
+                every: every * seldom,
                 count: 0,
                 on,
             }

@@ -3,8 +3,9 @@
 //!
 //! The metadata and the map are one sector each, so that all they can be is
 //! soon listed. For each combination the nodes meet, in either role: every
-//! extent in which their data may differ must then be copied. And a node that
-//! may call itself consistent is of one state.
+//! extent in which their data may differ must then be copied, and from a node
+//! that has everything that was flushed. Of two histories none is overwritten.
+//! And a node that may call itself consistent is of one state.
 
 use crate::disk::SECTOR;
 use crate::node::{DATA, DATA_SECTORS, EXTENT, META, Node, provider, to_usize};
@@ -13,10 +14,12 @@ use crate::world::World;
 use hast_core::bitmap::Bitmap;
 use hast_core::decision::{self, Action, Decision, MapSent, OnImpossible, decide};
 use hast_core::metadata::{BLOCK_LENGTH, Consistency, Metadata};
-use hast_core::units::ExtentIndex;
+use hast_core::role::SyncSource;
+use hast_core::units::{ExtentIndex, ResUid};
 
-/// Metadata and map as they may be found, and the node they are of.
+/// Metadata and map of a node as they may be found.
 struct Image {
+    node: usize,
     metadata: Metadata,
     map: Bitmap,
 }
@@ -24,11 +27,12 @@ struct Image {
 pub(crate) fn check(world: &World) -> Result<(), String> {
     let [a, b] = &world.nodes;
     let differ = differing(a, b);
+    let may_lose = sources(world);
     let (a, b) = (images(a, 0)?, images(b, 1)?);
     for a in &a {
         for b in &b {
-            meet(a, b, &differ)?;
-            meet(b, a, &differ)?;
+            meet([a, b], &differ, &may_lose)?;
+            meet([b, a], &differ, &may_lose)?;
         }
     }
     for (n, images) in [a, b].iter().enumerate() {
@@ -51,6 +55,7 @@ fn images(node: &Node, n: usize) -> Result<Vec<Image>, String> {
         let extents = extents.map_err(|e| format!("{} may find: {e}", name(n)))?;
         for map in node.disk.versions(META / SECTOR) {
             images.push(Image {
+                node: n,
                 metadata: metadata.clone(),
                 map: Bitmap::from_map(extents.count(), map),
             });
@@ -72,11 +77,74 @@ fn differing(a: &Node, b: &Node) -> Vec<bool> {
     extents.map(|sectors| sectors.contains(&true)).collect()
 }
 
-fn meet(primary: &Image, secondary: &Image, differ: &[bool]) -> Result<(), String> {
+/// Per node: why nothing may be copied from it, if so.
+fn sources(world: &World) -> [Option<String>; 2] {
+    let truth = match &world.rival {
+        Some(rival) if rival.given_up.is_some() => return [None, None],
+        Some(rival) if rival.wrote == [true; 2] => {
+            let both = "both nodes have data that the other lacks";
+            return [Some(both.into()), Some(both.into())];
+        }
+        Some(rival) if rival.wrote[rival.node] => &rival.checker,
+        _ => &world.history,
+    };
+    let mut truth = truth.clone();
+    truth.crashed();
+    let now = truth.now();
+    [0, 1].map(|n| {
+        let values = world.nodes[n].possible_values();
+        let mut sectors = values.iter().enumerate();
+        let bad = sectors.find_map(|(sector, values)| {
+            let value = values.iter().find(|v| !truth.may_read(sector, **v, now));
+            value.map(|value| (sector, *value))
+        });
+        bad.map(|(sector, value)| {
+            let history = truth.describe(sector);
+            format!("it may have {value} in sector {sector}; writes: {history}")
+        })
+    })
+}
+
+fn meet(
+    [primary, secondary]: [&Image; 2],
+    differ: &[bool],
+    may_lose: &[Option<String>; 2],
+) -> Result<(), String> {
     // Without an id it has never met anybody: it draws one and is virgin.
     let Some(resuid) = primary.metadata.resuid else {
         return Ok(());
     };
+    let Decision { rule, action } = decided(primary, secondary, resuid);
+    let Action::Sync { map, source, .. } = action else {
+        return Ok(());
+    };
+    let source = match source {
+        SyncSource::Primary => primary.node,
+        SyncSource::Secondary => secondary.node,
+    };
+    let rule = rule.name();
+    if let Some(why) = &may_lose[source] {
+        let source = name(source);
+        return Err(format!(
+            "after a power cut {source} may be copied from ({rule}), but {why}"
+        ));
+    }
+    let copied = |extent: ExtentIndex| match map {
+        MapSent::Full => true,
+        MapSent::Own | MapSent::None => {
+            primary.map.contains(extent) || secondary.map.contains(extent)
+        }
+    };
+    let mut extents = (0..).map(ExtentIndex).zip(differ);
+    match extents.find(|(extent, differs)| **differs && !copied(*extent)) {
+        None => Ok(()),
+        Some((extent, _)) => Err(format!(
+            "after a power cut extent {extent} may differ and not be copied ({rule})"
+        )),
+    }
+}
+
+fn decided(primary: &Image, secondary: &Image, resuid: ResUid) -> Decision {
     let p = decision::Primary {
         virgin: false,
         resuid,
@@ -91,26 +159,5 @@ fn meet(primary: &Image, secondary: &Image, differ: &[bool]) -> Result<(), Strin
         consistency: secondary.metadata.consistency,
         discard: secondary.metadata.discard,
     };
-    let Decision { rule, action } = decide(&p, &s, OnImpossible::Stop);
-    let Action::Sync { map, .. } = action else {
-        return Ok(());
-    };
-    let copied = |extent: ExtentIndex| match map {
-        MapSent::Full => true,
-        MapSent::Own => primary.map.contains(extent) || secondary.map.contains(extent),
-        MapSent::None => primary.map.contains(extent),
-    };
-    let mut extents = (0..).map(ExtentIndex).zip(differ);
-    match extents.find(|(extent, differs)| **differs && !copied(*extent)) {
-        None => Ok(()),
-        Some((extent, _)) => Err(format!(
-            "after a power cut extent {extent} may differ and not be copied (rule {}): \
-             primary {:?} {:?}, secondary {:?} {:?}",
-            rule.name(),
-            primary.metadata.counters,
-            primary.map,
-            secondary.metadata.counters,
-            secondary.map
-        )),
-    }
+    decide(&p, &s, OnImpossible::Stop)
 }

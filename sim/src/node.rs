@@ -7,7 +7,7 @@ use crate::rng::Rng;
 use hast_core::decision::{MapSent, OnImpossible};
 use hast_core::errno::Errno;
 use hast_core::extent::Extents;
-use hast_core::metadata::{BLOCK, BLOCK_LENGTH, CreateOptions, Metadata, Provider};
+use hast_core::metadata::{BLOCK, BLOCK_LENGTH, Consistency, CreateOptions, Metadata, Provider};
 use hast_core::primary::{self, Millis, Op, Primary, Replication};
 use hast_core::secondary::{self, Discard, Secondary};
 use hast_core::slab::RequestId;
@@ -167,6 +167,12 @@ impl Node {
         let mut block = [0; BLOCK_LENGTH];
         self.disk.read(0, &mut block);
         Metadata::decode(&block).map_err(|e| e.to_string())
+    }
+
+    /// It calls its own copy one that may be used.
+    pub(crate) fn says_consistent(&self) -> bool {
+        let says = self.metadata().map(|metadata| metadata.consistency);
+        says == Ok(Consistency::Consistent)
     }
 
     pub(crate) fn become_primary(

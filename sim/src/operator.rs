@@ -5,7 +5,6 @@ use crate::checker::Checker;
 use crate::faults::Kind;
 use crate::node::{Machine, Node};
 use crate::world::World;
-use hast_core::metadata::Consistency;
 use hast_core::primary::{Behind, Primary, Replication};
 use hast_core::secondary;
 
@@ -29,6 +28,8 @@ pub(crate) struct Claim {
     pub(crate) current: bool,
     /// It has lost what was not flushed, or never had it.
     pub(crate) lost: bool,
+    /// It lacked something when it last served.
+    pub(crate) behind: bool,
 }
 
 impl World {
@@ -49,7 +50,7 @@ impl World {
     }
 
     fn without_primary(&mut self, n: usize) -> Result<(), String> {
-        let promote = self.claims[n].current || self.faults.strikes(Kind::Folly);
+        let promote = self.may_serve(n) || self.faults.strikes(Kind::Folly);
         match self.nodes[n].machine {
             Machine::Off if promote => self.promote(n),
             Machine::Off if self.rng.one_in(8) => self.become_secondary(n),
@@ -73,20 +74,20 @@ impl World {
         if self.draining || !self.restless {
             return Ok(());
         }
-        match self.rng.below(160) {
-            0 | 1 => {
+        match self.rng.below(120) {
+            0..=3 => {
                 self.say(|| format!("{} is to stop being primary", name(n)));
                 self.draining = true;
                 self.nodes[n].primary(Primary::stop);
             }
-            2 => {
+            4 => {
                 self.replication = mode(self.rng.below(3));
                 self.reconfigured = true;
                 let mode = self.replication;
                 self.say(|| format!("{} changes to {mode:?}", name(n)));
                 self.nodes[n].primary(|primary, out| primary.reconfigure(mode, 20_000, out));
             }
-            3 => {
+            5 => {
                 self.say(|| format!("{} is to reconnect", name(n)));
                 self.nodes[n].primary(Primary::reconnect);
             }
@@ -160,25 +161,38 @@ impl World {
         Err(format!("{} cannot be opened: {error}", name(n)))
     }
 
+    /// Whether the node may be promoted without folly. A node that lacks
+    /// something says so itself, unless its disk failed to: then only the peer
+    /// knows, and whoever was told.
+    pub(crate) fn may_serve(&self, n: usize) -> bool {
+        let Claim {
+            current, behind, ..
+        } = self.claims[n];
+        current && !(behind && self.nodes[n].says_consistent())
+    }
+
     /// What the primary claims as it goes is what the operator goes by.
     pub(crate) fn stop_serving(&mut self, loses_power: bool) {
         let Some(n) = self.serving.take() else { return };
         let other = 1 - n;
-        let (current, answered) = match &self.nodes[n].machine {
+        let (current, answered, behind) = match &self.nodes[n].machine {
             Machine::Primary(primary) => (
                 primary.peer_is_current(),
                 self.peer_has_what_was_answered(primary, other),
+                primary.behind() == Behind::Local,
             ),
             // It was killed and nothing takes its place.
-            _ => (false, false),
+            _ => (false, false, false),
         };
         self.claims[n] = Claim {
             current: true,
             lost: loses_power,
+            behind,
         };
         self.claims[other] = Claim {
             current,
             lost: !answered,
+            behind: false,
         };
         self.draining = false;
         self.peer_lost_cache = false;
@@ -230,7 +244,7 @@ impl World {
     }
 
     fn promote(&mut self, n: usize) -> Result<(), String> {
-        let foolish = !self.claims[n].current;
+        let foolish = !self.may_serve(n);
         self.say(|| {
             format!(
                 "{} becomes primary{}",
@@ -238,7 +252,7 @@ impl World {
                 if foolish { ", foolishly" } else { "" }
             )
         });
-        let stale = self.nodes[n].metadata()?.consistency == Consistency::Inconsistent;
+        let stale = !self.nodes[n].says_consistent();
         if foolish {
             self.discord = true;
         }
@@ -281,7 +295,13 @@ impl World {
             Some(rival) => (&self.history, rival.given_up),
             None => (&self.history, None),
         };
-        if given_up.is_some() {
+        // A disk that failed to say that it lacks something leaves that to the
+        // peer.
+        let behind = match &self.nodes[n].machine {
+            Machine::Primary(primary) => primary.behind() == Behind::Local,
+            _ => self.claims[n].behind,
+        };
+        if given_up.is_some() || behind {
             return Ok(());
         }
         match history.mixture(&self.nodes[n].possible_values()) {

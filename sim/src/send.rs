@@ -11,7 +11,7 @@ use hast_core::secondary::{self, Answer, Outcome};
 use hast_core::units::{Seq, Token, Version};
 
 /// Longer than the longest request, and than the map.
-const LONGEST_PAYLOAD: usize = 64 << 10;
+const LONGEST_PAYLOAD: usize = 4 << 10;
 /// Longer than the longest message of the handshake.
 const HANDSHAKE: usize = 1024;
 

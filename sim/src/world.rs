@@ -18,6 +18,14 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) const STEPS: usize = 2000;
 /// Steps within which the pair must be in sync without it.
 const REST: usize = 60_000;
+/// Milliseconds of a tick while the nodes talk: short, since a message takes
+/// many steps.
+const TICK: u64 = 500;
+/// The same while they do not, and hardly anything happens.
+const PAUSE: u64 = 3000;
+/// Things that happen in a step; and the most that a shell does, or sends, at
+/// a time.
+const BATCH: usize = 4;
 /// Steps between two looks at everything a power cut could leave.
 const LOOK: usize = 40;
 
@@ -81,6 +89,7 @@ impl World {
         let claim = Claim {
             current: true,
             lost: false,
+            behind: false,
         };
         Self {
             rng,
@@ -131,13 +140,15 @@ impl World {
     fn step(&mut self, step: usize) -> Result<(), String> {
         self.misfortune()?;
         self.kernel()?;
-        match self.rng.below(16) {
-            0 | 1 => self.client()?,
-            2 => self.time_goes_by(),
-            3 => self.operator()?,
-            4..=8 => self.work()?,
-            9 | 10 => self.send(),
-            _ => self.deliver(),
+        for _ in 0..BATCH {
+            match self.rng.below(32) {
+                0 | 1 => self.client()?,
+                2 => self.time_goes_by(),
+                3 => self.operator()?,
+                4..=14 => self.work()?,
+                15..=20 => self.send(),
+                _ => self.deliver(),
+            }
         }
         if step.is_multiple_of(LOOK) {
             images::check(self)?;
@@ -240,7 +251,10 @@ impl World {
             return Ok(());
         }
         self.say(|| format!("{}'s worker is killed", name(n)));
-        let taken_over = self.serving == Some(n) && self.faults.rng(Kind::Kill).one_in(2);
+        let behind = self.primary().is_some_and(|p| p.behind() == Behind::Local);
+        let may_serve = !behind || !self.nodes[n].says_consistent();
+        let taken_over = self.faults.rng(Kind::Kill).one_in(2);
+        let taken_over = taken_over && may_serve && self.serving == Some(n);
         match self.serving {
             Some(serving) if serving == n && !taken_over => self.stop_serving(false),
             None => self.claims[n].lost |= !self.nodes[n].is_idle(),
@@ -282,7 +296,8 @@ impl World {
     }
 
     pub(crate) fn time_goes_by(&mut self) {
-        self.now.0 += 1000;
+        let talking = self.primary().is_some_and(Primary::is_connected);
+        self.now.0 += if talking { TICK } else { PAUSE };
         for node in &mut self.nodes {
             node.tick(self.now);
         }
@@ -290,6 +305,11 @@ impl World {
 
     fn work(&mut self) -> Result<(), String> {
         let n = self.rng.below(2);
+        let batch = 1 + self.rng.below(BATCH);
+        (0..batch).try_for_each(|_| self.work_on(n))
+    }
+
+    fn work_on(&mut self, n: usize) -> Result<(), String> {
         let Some(todo) = self.rng.take(&mut self.nodes[n].todo) else {
             return Ok(());
         };
@@ -309,6 +329,11 @@ impl World {
 
     fn send(&mut self) {
         let n = self.rng.below(2);
+        let batch = 1 + self.rng.below(BATCH);
+        (0..batch).for_each(|_| self.send_from(n));
+    }
+
+    fn send_from(&mut self, n: usize) {
         if let Some(post) = self.nodes[n].posts.front() {
             self.say(|| format!("{} says: {}", name(n), trace::post(post)));
         }
@@ -366,14 +391,19 @@ impl World {
 
     /// "In sync" means that both copies are the same, byte for byte.
     fn check_claim(&mut self) -> Result<(), String> {
+        // A peer that has just gone takes its part of the claim with it.
         let connected = |node: &Node| match &node.machine {
             Machine::Secondary(machine) => machine.is_connected(),
-            _ => true,
+            Machine::Primary(_) => true,
+            Machine::Off => false,
         };
         if !self.in_sync() || !self.is_idle() || !self.nodes.iter().all(connected) {
             return Ok(());
         }
         self.discord = false;
+        for claim in &mut self.claims {
+            claim.behind = false;
+        }
         self.check_equal("the pair claims to be in sync")
     }
 

@@ -102,11 +102,14 @@ impl Load {
 
     /// Ends it; what it wrote last must be in `image`, the whole medium.
     pub fn verify(self, image: &Path) {
+        let offset = self.offset;
+        let written = self.end();
         let medium = std::fs::read(image).expect("the medium");
-        self.verify_in(&[&medium]);
+        Self::check(offset, &written, &medium);
     }
 
-    /// Ends it; what it wrote last must be in each of these media.
+    /// Ends it, after it was paused; what it wrote last must be in each of
+    /// these media.
     pub fn verify_in(self, media: &[&[u8]]) {
         let offset = self.offset;
         let written = self.end();

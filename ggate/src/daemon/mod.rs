@@ -17,6 +17,7 @@ pub use protect::{load_module, protect};
 pub use signals::{Signal, on_signals};
 
 use crate::log::{self, Sink};
+use nix::poll::{PollTimeout, poll};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout};
 use std::fmt::Display;
@@ -24,6 +25,7 @@ use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::process::ExitCode;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// Whether the program stays where it was started.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -182,4 +184,34 @@ pub fn spawn<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {
     std::thread::Builder::new().name(name.into()).spawn(work)
+}
+
+/// Sleeps. `std::thread::sleep` makes a system call that FreeBSD denies to who
+/// is in capability mode (`clock_nanosleep`), and panics when it is denied.
+pub fn pause(time: Duration) {
+    let end = Instant::now() + time;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        // Whole milliseconds, so rather one too many than none.
+        let timeout = PollTimeout::try_from(left + Duration::from_millis(1));
+        // An interruption is noticed above.
+        let _ = poll(&mut [], timeout.unwrap_or(PollTimeout::MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_as_long_as_it_should_be() {
+        for time in [0, 1, 1500, 20_000].map(Duration::from_micros) {
+            let begin = Instant::now();
+            pause(time);
+            assert!(begin.elapsed() >= time, "{time:?}");
+        }
+    }
 }

@@ -6,6 +6,8 @@
 //! Everything above (the serve loop in [`serve`] and the programs) knows only
 //! the trait.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+
 use crate::range::{ByteRange, Geometry};
 use list::{GateInfo, ListError};
 use nix::errno::Errno;

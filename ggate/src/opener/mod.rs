@@ -22,7 +22,7 @@ use crate::media::{self, Identity, LocalMedia, Media, MediaError, OpenOptions};
 use crate::range::{ByteRange, Geometry};
 use nix::errno::Errno;
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -96,6 +96,12 @@ impl Held {
             held: Arc::clone(self),
             geometry,
         })
+    }
+}
+
+impl AsFd for Held {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.medium.as_fd()
     }
 }
 

@@ -384,6 +384,12 @@ const RESOURCE: [&str; 16] = [
 ];
 
 impl<'a> ResourceReply<'a> {
+    /// The error, if it is one: 0 says that all is well.
+    #[must_use]
+    pub fn failure(&self) -> Option<ControlCode> {
+        self.error.filter(|code| *code != ControlCode(0))
+    }
+
     fn read(
         name: Text<'a>,
         fields: &[Field<'a>; 16],

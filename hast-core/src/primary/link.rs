@@ -57,6 +57,9 @@ pub(super) struct Link {
     pub(super) told: Option<Told>,
     pub(super) telling: bool,
     pub(super) raising: bool,
+    /// What its counter was to be raised to, while nobody knows whether it
+    /// was.
+    pub(super) perhaps_raised: Option<u64>,
     pub(super) sent: Millis,
     pub(super) heard: Millis,
     /// The READ whose data is arriving.
@@ -77,6 +80,7 @@ impl Link {
             told: None,
             telling: false,
             raising: false,
+            perhaps_raised: None,
             sent: now,
             heard: now,
             receiving: None,
@@ -199,6 +203,7 @@ impl Primary {
             return self.disconnect(Why::Changed, out);
         }
         self.link.peer = Some(node);
+        self.link.perhaps_raised = None;
         self.link.peer_dirty = node.dirty;
         self.link.told = Some((node.consistency, node.generation));
         self.stand_towards(node, source);
@@ -314,8 +319,11 @@ impl Primary {
         self.standing.peer_knows = false;
         if matches!(was, State::Up | State::Joining { .. }) {
             self.standing.recorded = false;
-            if self.standing.behind == Behind::Local && self.map.wants_flush() {
-                self.standing.flush_must_fail = true;
+            if self.standing.behind == Behind::Local {
+                // What only the peer had may be gone. That is told of once, so
+                // nothing of it may be answered with success after that.
+                self.standing.flush_must_fail |= self.map.is_unflushed();
+                self.answer_recorded(true, out);
             }
             if !cfg!(hast_bug = "k1") {
                 self.map.peer_lost();

@@ -186,6 +186,7 @@ impl Primary {
     /// Makes the peer write into its metadata that it alone has everything.
     pub(super) fn raise(&mut self, to: u64, out: &mut Vec<Action>) {
         if !core::mem::replace(&mut self.link.raising, true) {
+            self.link.perhaps_raised = Some(to);
             let what = Outgoing::State {
                 consistency: Consistency::Consistent,
                 generation: self.metadata().generation,

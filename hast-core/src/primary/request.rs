@@ -389,6 +389,11 @@ impl Primary {
         (stored || self.standing.peer_knows) && self.may_be_stale()
     }
 
+    pub(super) fn waits_for_a_record(&self) -> bool {
+        let recording = |slot: &Slot| matches!(slot.stage, Stage::Recording(_));
+        self.slots.iter().any(|(_, slot)| recording(slot))
+    }
+
     /// Requests that waited until it is known which component misses
     /// something are answered: those that can be, or all.
     pub(super) fn answer_recorded(&mut self, give_up: bool, out: &mut Vec<Action>) {

@@ -146,6 +146,11 @@ impl Primary {
         if self.standing.behind != Behind::Local || self.standing.peer_knows {
             return false;
         }
+        if !self.waits_for_a_record() {
+            return false;
+        }
+        // Whatever was about to be called the same is not, with that.
+        self.sync_reopened();
         let known = self.metadata().counters.remote;
         let raise = peer.counters.local.max(known).saturating_add(1);
         self.raise(raise, out);
@@ -156,7 +161,10 @@ impl Primary {
     pub(super) fn raised(&mut self, to: u64, result: Result<(), Errno>, out: &mut Vec<Action>) {
         if let (Ok(()), Some(peer)) = (result, &mut self.link.peer) {
             peer.counters.local = to;
+            self.link.perhaps_raised = None;
             self.standing.peer_knows = true;
+        } else {
+            self.sync_failed();
         }
         self.answer_recorded(result.is_err(), out);
     }

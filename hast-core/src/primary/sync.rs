@@ -162,7 +162,11 @@ impl Primary {
         if self.link.told == Some(told) && !self.link.telling || !self.link.takes_state() {
             return true;
         }
-        self.tell(told, out);
+        // A state that only the peer knows would look like one that it came
+        // to alone.
+        if self.stores.metadata.is_durable() {
+            self.tell(told, out);
+        }
         false
     }
 
@@ -181,6 +185,10 @@ impl Primary {
         {
             self.sync.end = End::Flushing(flush);
             self.issue(flush, out);
+        }
+        if let Some(to) = self.link.perhaps_raised {
+            // Equal to what? The peer must say first.
+            return self.raise(to, out);
         }
         if self.sync.end == End::Flushed
             && self.target_says(Consistency::Consistent, out)

@@ -2,6 +2,7 @@ use super::*;
 use crate::errno::Errno;
 use crate::message::{Extensions, Node, Reply};
 use crate::metadata::{BLOCK_LENGTH, CreateOptions, Provider};
+use crate::payload::Header;
 use crate::role::SyncSource;
 use crate::units::{ByteRange, Counters, Seq};
 use std::vec;
@@ -91,13 +92,26 @@ impl Bench {
 
     fn answer(&mut self, error: Option<Errno>) -> Option<Outgoing> {
         let (session, seq, what) = self.sent()?;
+        let data = match what {
+            Outgoing::Request {
+                op: Op::Read(range),
+                ..
+            } if error.is_none() => u32::try_from(range.length()).ok(),
+            _ => None,
+        };
         let reply = Reply {
             seq,
             error,
             received: false,
-            payload: None,
+            payload: data.map(|size| Header {
+                size,
+                ..Header::EMPTY
+            }),
         };
         self.primary.reply(session, &reply, &mut self.out);
+        if data.is_some() {
+            self.primary.data_received(session, &mut self.out);
+        }
         Some(what)
     }
 
@@ -509,12 +523,13 @@ fn only_what_clients_asked_and_the_component_failed_is_counted() {
     assert_eq!(bench.primary.statistics().recv_queue, 1);
     bench.local(Err(Errno::EIO));
     bench.answer(None);
-    while bench.work() {}
+    while bench.completed().is_none() {
+        assert!(bench.store_metadata(true) | bench.direct_reads(true));
+    }
     let read = Op::Read(range(0, 512));
     bench.primary.request(2, read, &mut bench.out).unwrap();
-    bench.answer(Some(Errno::EIO));
     bench.primary.request(3, Op::Flush, &mut bench.out).unwrap();
-    bench.local(Err(Errno::EOPNOTSUPP));
+    assert_eq!(bench.local(Err(Errno::EOPNOTSUPP)), Some(Op::Flush));
     let statistics = bench.primary.statistics();
     let expected = crate::message::Statistics {
         reads: 1,
@@ -738,4 +753,86 @@ fn an_older_flush_does_not_end_a_synchronisation() {
     );
     while bench.work() {}
     assert_eq!(bench.primary.behind(), Behind::Neither);
+}
+
+/// Found by the simulator: a flush was under way when the peer went, and then
+/// nobody knew any more that there was something to lose.
+#[test]
+fn what_only_a_lost_peer_had_is_told_of_by_the_next_flush() {
+    for flushing in [false, true] {
+        let mut bench = Bench::new(Replication::Fullsync);
+        bench.connect();
+        bench.write();
+        bench.store_map(true);
+        bench.local(Err(Errno::EIO));
+        bench.answer(None);
+        while bench.completed().is_none() {
+            assert!(bench.store_metadata(true) | bench.direct_reads(true));
+        }
+        bench.out.clear();
+        if flushing {
+            bench.primary.flush_both(&mut bench.out);
+        }
+        let session = bench.primary.link.session();
+        bench.primary.peer_down(session, &mut bench.out);
+        for expected in [Some(Err(Errno::EIO)), None] {
+            bench.primary.request(2, Op::Flush, &mut bench.out).unwrap();
+            assert_eq!(bench.completed(), expected);
+        }
+    }
+}
+
+/// Found by the simulator: the peer had stored a generation that the own disk
+/// could not, and was then taken for one that had written alone.
+#[test]
+fn the_peer_is_told_nothing_that_is_not_on_the_own_disk() {
+    let mut bench = Bench::new(Replication::Fullsync);
+    bench.connect();
+    bench.write();
+    bench.store_map(true);
+    bench.local(Ok(()));
+    bench.answer(Some(Errno::EIO));
+    assert!(bench.store_metadata(false));
+    assert_eq!(bench.sent(), None);
+    bench.primary.tick(Millis(21_000), &mut bench.out);
+    assert!(bench.store_metadata(true));
+    let states = |a: &Action| {
+        matches!(
+            a,
+            Action::Send {
+                what: Outgoing::State { .. },
+                ..
+            }
+        )
+    };
+    assert!(bench.out.iter().any(states));
+}
+
+/// Found by the simulator: the peer could not store at once that its counter
+/// is raised, but did later, and the pair was called the same with counters
+/// that were not.
+#[test]
+fn a_counter_that_may_have_been_raised_is_asked_for_before_the_end() {
+    let mut bench = only_the_peer_has_it(OURS);
+    assert!(bench.answer(Some(Errno::EIO)).is_some());
+    assert_eq!(bench.completed(), Some(Err(Errno::EIO)));
+    bench.primary.tick(Millis(30_000), &mut bench.out);
+    while bench.work() {}
+    assert_eq!(bench.primary.behind(), Behind::Neither);
+    assert_eq!(bench.primary.metadata().counters.remote, 1);
+}
+
+/// Found by the simulator: a write that only the peer had was answered after
+/// the FLUSH that told that it may be gone.
+#[test]
+fn a_write_that_only_a_lost_peer_had_fails() {
+    let mut bench = Bench::new(Replication::Fullsync);
+    bench.connect();
+    bench.write();
+    bench.store_map(true);
+    bench.local(Err(Errno::EIO));
+    bench.answer(None);
+    let session = bench.primary.link.session();
+    bench.primary.peer_down(session, &mut bench.out);
+    assert_eq!(bench.completed(), Some(Err(Errno::EIO)));
 }

@@ -92,7 +92,7 @@ pub enum Answer {
         /// [`Secondary::map`].
         map: MapSent,
     },
-    /// Refused; the text is made by [`decision::errmsg`].
+    /// Refused; the text is made by [`errmsg`](crate::decision::errmsg).
     Refused(Node),
 }
 

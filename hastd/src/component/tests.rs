@@ -51,43 +51,43 @@ fn what_was_written_is_read() {
     assert_eq!(reader.identity(), component.identity());
 }
 
+/// Whatever was there, with a map of more than one write.
 #[test]
-fn a_zeroed_map_ends_where_the_data_begins() {
-    let file = file(SIZE);
-    let component = open(&file);
-    create(&component, "data");
-    let (_, extents) = component.read_metadata("data").unwrap();
-    file.as_file().write_all_at(&[0xff; 8192], BLOCK).unwrap();
-    assert_eq!(component.read_map(extents).unwrap(), [0xff; 512]);
-    component.zero_map(extents).unwrap();
-    assert_eq!(component.read_map(extents).unwrap(), [0; 512]);
-    let data = component.read_metadata("data").unwrap().0.localoff;
-    let mut byte = [0];
-    file.as_file().read_exact_at(&mut byte, data).unwrap();
-    assert_eq!(byte, [0xff]);
+fn a_new_component_has_an_empty_map_and_untouched_data() {
+    for (size, extentsize) in [(SIZE, None), (300 << 20, Some(512))] {
+        let file = file(size);
+        let component = open(&file);
+        let options = CreateOptions {
+            extentsize,
+            ..CreateOptions::default()
+        };
+        let metadata = Metadata::create("data", component.provider(), options).unwrap();
+        let data = usize::try_from(metadata.localoff).unwrap();
+        let ones = vec![0xff; data + 512];
+        file.as_file().write_all_at(&ones, 0).unwrap();
+        component.initialise(&metadata).unwrap();
+        let (read, extents) = component.read_metadata("data").unwrap();
+        assert_eq!(read, metadata);
+        assert!(component.read_map(extents).unwrap().iter().all(|b| *b == 0));
+        let bytes = std::fs::read(file.path()).unwrap();
+        assert!(bytes[512..data].iter().all(|b| *b == 0));
+        assert!(bytes[data..data + 512] == ones[data..], "data was touched");
+    }
 }
 
 #[test]
-fn a_map_longer_than_one_write_is_zeroed_whole() {
-    let file = file(300 << 20);
+fn what_contradicts_itself_can_be_looked_at() {
+    let file = file(SIZE);
+    let metadata = create(&open(&file), "data");
+    file.as_file().set_len(SIZE / 2).unwrap();
     let component = open(&file);
-    let options = CreateOptions {
-        extentsize: Some(512),
-        ..CreateOptions::default()
-    };
-    let metadata = Metadata::create("data", component.provider(), options).unwrap();
-    component.write_metadata(&metadata).unwrap();
-    let (_, extents) = component.read_metadata("data").unwrap();
-    assert!(extents.map_size(512) > ZEROS.len() as u64);
-    let ones = vec![0xff; usize::try_from(metadata.localoff - BLOCK + 512).unwrap()];
-    file.as_file().write_all_at(&ones, BLOCK).unwrap();
-    component.zero_map(extents).unwrap();
-    assert!(component.read_map(extents).unwrap().iter().all(|b| *b == 0));
-    let mut byte = [0];
-    file.as_file()
-        .read_exact_at(&mut byte, metadata.localoff)
-        .unwrap();
-    assert_eq!(byte, [0xff]);
+    assert_eq!(component.peek_metadata("data").unwrap(), metadata);
+    let error = component.read_metadata("data").unwrap_err();
+    assert!(
+        matches!(error.problem(), Problem::Impossible(..)),
+        "{error}"
+    );
+    assert!(component.peek_metadata("other").is_err());
 }
 
 /// One message for each, which says what to do.
@@ -163,11 +163,15 @@ fn failures_name_the_step() {
     let file = file(SIZE);
     create(&open(&file), "data");
     let reader = Component::open(file.path(), Access::ReadOnly).unwrap();
-    let (metadata, extents) = reader.read_metadata("data").unwrap();
+    let (metadata, _) = reader.read_metadata("data").unwrap();
     let failed = |step| Problem::Io(step, Errno::EBADF);
     let error = reader.write_metadata(&metadata).unwrap_err();
     assert_eq!(error.problem(), &failed(Step::WriteMetadata));
-    let error = reader.zero_map(extents).unwrap_err();
-    assert_eq!(error.problem(), &failed(Step::WriteMap));
-    assert!(error.to_string().contains(": cannot write the dirty map: "));
+    let error = reader.initialise(&metadata).unwrap_err();
+    assert_eq!(error.problem(), &failed(Step::EraseMetadata));
+    assert!(
+        error
+            .to_string()
+            .contains(": cannot erase the old metadata: ")
+    );
 }

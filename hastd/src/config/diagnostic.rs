@@ -69,6 +69,14 @@ impl Source {
         &self.text
     }
 
+    /// Where a comment begins that no newline ends. Base has none of those: it
+    /// takes what follows for configuration.
+    pub(super) fn open_comment(&self) -> Option<usize> {
+        let line = self.newlines.last().map_or(0, |newline| newline + 1);
+        let comment = self.text[line..].iter().position(|byte| *byte == b'#');
+        comment.map(|at| line + at)
+    }
+
     /// Number of the line an offset is in, from 1.
     pub(super) fn line(&self, offset: usize) -> usize {
         self.newlines.partition_point(|end| *end < offset) + 1

@@ -15,7 +15,7 @@ use super::diagnostic::{Diagnostic, Source, Warnings};
 use super::grammar::Scope::{Global, Resource};
 use super::grammar::{Argument, Rule, Statement, parse, rule};
 use super::identity::Identity;
-use super::{Config, LEAST_MEMORY, MOST_MEMORY};
+use super::{Config, DEFAULT_MEMORY, LEAST_MEMORY, MOST_MEMORY};
 use hast_core::decision::OnImpossible;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -52,7 +52,9 @@ pub(super) struct Extra<'a> {
 
 impl<'a> Extra<'a> {
     pub(super) fn parse(source: &'a Source) -> Result<Self, Diagnostic> {
-        let (statements, warnings) = parse(source, &GRAMMAR)?;
+        // Nothing forbids this file to end as people think it may.
+        let length = source.open_comment().unwrap_or(source.text().len());
+        let (statements, warnings) = parse(source, length, &GRAMMAR)?;
         Ok(Self {
             source,
             statements,
@@ -72,16 +74,16 @@ impl<'a> Extra<'a> {
     pub(super) fn apply(&mut self, config: &mut Config) -> Result<(), Diagnostic> {
         let statements = std::mem::take(&mut self.statements);
         self.warn_of_repeated(&statements);
-        // In the order of the file, but for all resources before for one.
+        let mut memory = DEFAULT_MEMORY;
         for statement in &statements {
             match statement.keyword {
                 "controlmode" => config.control_mode = self.mode(statement)?,
-                "memory" => {
-                    let memory = self.size(statement)?;
-                    config.resources.iter_mut().for_each(|r| r.memory = memory);
-                }
+                "memory" => memory = self.size(statement)?,
                 _ => {}
             }
+        }
+        for resource in &mut config.resources {
+            resource.memory = memory;
         }
         let indices = config.resources.iter().map(|r| r.name.clone()).zip(0..);
         let indices: HashMap<String, usize> = indices.collect();
@@ -111,10 +113,8 @@ impl<'a> Extra<'a> {
             let Some(dropped) = last.insert((statement.keyword, name), statement) else {
                 continue;
             };
-            let (keyword, line) = (
-                statement.keyword,
-                self.source.line(statement.value.span().start),
-            );
+            let keyword = statement.keyword;
+            let line = self.source.line(statement.value.span().start);
             let message = format!("line {line} has `{keyword}` again: the last values count");
             self.warnings
                 .add(self.source, dropped.value.span(), message);
@@ -138,9 +138,13 @@ impl<'a> Extra<'a> {
 
     fn size(&self, statement: &Statement<'_>) -> Result<usize, Diagnostic> {
         let size = size(statement.value.text);
-        size.filter(|size| (LEAST_MEMORY..=MOST_MEMORY).contains(size)).ok_or_else(|| {
+        let possible = size.filter(|size| (LEAST_MEMORY..=MOST_MEMORY).contains(size));
+        possible.ok_or_else(|| {
             let (least, most) = (LEAST_MEMORY >> 20, MOST_MEMORY >> 30);
-            let message = format!("`memory` is a number of bytes, perhaps with k, m or g behind it, from {least}m to {most}g");
+            let message = format!(
+                "`memory` is a number of bytes, perhaps with k, m or g behind it, \
+                 from {least}m to {most}g"
+            );
             self.error(statement, message)
         })
     }

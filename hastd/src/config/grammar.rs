@@ -86,43 +86,21 @@ pub(super) struct Statement<'a> {
     pub(super) body: Vec<Self>,
 }
 
-/// Reads a file.
+/// Reads the first `length` bytes of a file.
 pub(super) fn parse<'a>(
     source: &'a Source,
+    length: usize,
     grammar: &'static [Rule],
 ) -> Result<(Vec<Statement<'a>>, Warnings), Diagnostic> {
-    let (lexer, result) = parse_until(source, grammar, source.text().len());
-    let mistake = match (result, lexer.open_comment()) {
-        (Ok(statements), _) => return Ok((statements, lexer.warnings)),
-        (Err(mistake), Some(comment)) if mistake.span.start >= comment => {
-            // What base takes for configuration and refuses is the comment it
-            // was meant to be.
-            let (mut lexer, result) = parse_until(source, grammar, comment);
-            if let Ok(statements) = result {
-                let message = "no newline ends this comment, which makes base refuse the file";
-                let span = comment..source.text().len();
-                lexer.warnings.add(source, span, message.into());
-                return Ok((statements, lexer.warnings));
-            }
-            mistake
-        }
-        (Err(mistake), _) => mistake,
-    };
-    Err(source.diagnostic(mistake.span, mistake.message))
-}
-
-fn parse_until<'a>(
-    source: &'a Source,
-    grammar: &'static [Rule],
-    length: usize,
-) -> (Lexer<'a>, Result<Vec<Statement<'a>>, Mistake>) {
     let mut parser = Parser {
         grammar,
         lexer: Lexer::new(source, length),
         last: 0,
     };
-    let result = parser.block(Global, None);
-    (parser.lexer, result)
+    match parser.block(Global, None) {
+        Ok(statements) => Ok((statements, parser.lexer.warnings)),
+        Err(Mistake { span, message }) => Err(source.diagnostic(span, message)),
+    }
 }
 
 /// What is wrong, and where.
@@ -277,7 +255,7 @@ mod tests {
 
     fn accepts(text: &str) -> Result<String, String> {
         let source = Source::new("f".into(), text.into());
-        match parse(&source, &HAST_CONF) {
+        match parse(&source, text.len(), &HAST_CONF) {
             Ok((statements, _)) => Ok(shown(&statements)),
             Err(error) => Err(format!("{}:{} {}", error.line, error.column, error.message)),
         }
@@ -407,26 +385,5 @@ mod tests {
             let error = accepts(text).unwrap_err();
             assert!(error.starts_with(expected), "{text:?}: {error}");
         }
-    }
-
-    #[test]
-    fn a_last_line_without_newline_is_as_in_base_or_the_comment_it_was_meant_to_be() {
-        let count = |text: &str| {
-            let source = Source::new("f".into(), text.into());
-            let (statements, warnings) = parse(&source, &HAST_CONF).unwrap();
-            (shown(&statements), warnings.into_sorted())
-        };
-        let (base, warnings) = count("timeout 5 # timeout 6");
-        assert_eq!((base.as_str(), warnings.len()), ("timeout 5 timeout 6", 1));
-        assert!(warnings[0].message.contains("counts as configuration"));
-        let (meant, warnings) = count("timeout 5;\n# the end");
-        assert_eq!((meant.as_str(), warnings.len()), ("timeout 5", 2));
-        assert!(
-            warnings[1].message.contains("makes base refuse"),
-            "{warnings:?}"
-        );
-        assert_eq!(warnings[1].line, 2);
-        let error = accepts("foo # timeout 5").unwrap_err();
-        assert!(error.starts_with("1:1 `foo`"), "{error}");
     }
 }

@@ -68,8 +68,6 @@ pub(super) struct Lexer<'a> {
     source: &'a Source,
     text: &'a [u8],
     at: usize,
-    /// A comment that no newline ends, which base does not take for one.
-    open_comment: Option<usize>,
     /// The CR of a CR LF was met.
     crlf: bool,
     pub(super) warnings: Warnings,
@@ -82,7 +80,6 @@ impl<'a> Lexer<'a> {
             source,
             text: &source.text()[..length],
             at: 0,
-            open_comment: None,
             crlf: false,
             warnings: Warnings::default(),
         }
@@ -90,11 +87,6 @@ impl<'a> Lexer<'a> {
 
     pub(super) const fn source(&self) -> &'a Source {
         self.source
-    }
-
-    /// Where the comment begins that base does not take for one.
-    pub(super) const fn open_comment(&self) -> Option<usize> {
-        self.open_comment
     }
 
     pub(super) fn next(&mut self) -> Token<'a> {
@@ -130,8 +122,7 @@ impl<'a> Lexer<'a> {
             self.at += length;
             return;
         }
-        if self.open_comment.is_none() {
-            self.open_comment = Some(self.at);
+        if self.source.open_comment() == Some(self.at) {
             self.warn(
                 self.at..self.at + 1,
                 "this is no comment, for no newline ends the line: what follows counts as \

@@ -98,10 +98,32 @@ impl Config {
         extra: Option<&Source>,
         system: &Identity,
     ) -> Result<Loaded, ConfigError> {
+        let whole = Self::parse_until(main, main.text().len(), extra, system);
+        let (Some(comment), Err(_)) = (main.open_comment(), &whole) else {
+            return whole;
+        };
+        // What base takes for configuration and refuses is the comment it was
+        // meant to be.
+        let Ok(mut loaded) = Self::parse_until(main, comment, extra, system) else {
+            return whole;
+        };
+        let message = "no newline ends this comment, which makes base refuse the file: add one";
+        let span = comment..main.text().len();
+        loaded.warnings.push(main.diagnostic(span, message.into()));
+        Ok(loaded)
+    }
+
+    /// Understands the first `length` bytes.
+    fn parse_until(
+        main: &Source,
+        length: usize,
+        extra: Option<&Source>,
+        system: &Identity,
+    ) -> Result<Loaded, ConfigError> {
         let mut settings = extra.map(Extra::parse).transpose()?;
         let node = settings.as_ref().and_then(Extra::node);
         let node = node.unwrap_or_else(|| system.clone());
-        let (statements, mut warnings) = grammar::parse(main, &HAST_CONF)?;
+        let (statements, mut warnings) = grammar::parse(main, length, &HAST_CONF)?;
         let mut config = merge(main, &statements, &node, &mut warnings)?;
         if let Some(settings) = &mut settings {
             settings.apply(&mut config)?;

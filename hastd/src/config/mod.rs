@@ -53,7 +53,7 @@ pub const DEFAULT_MEMORY: usize = 64 << 20;
 /// A worker with less could not have a window of the longest requests.
 pub const LEAST_MEMORY: usize = 8 << 20;
 
-/// More is a mistake: it is wired memory in the worst case.
+/// More is a slip of the pen.
 pub const MOST_MEMORY: usize = 64 << 30;
 
 /// Everything that concerns this node.

@@ -24,6 +24,30 @@ pub(super) struct Names {
     providers: HashMap<String, String>,
 }
 
+impl Names {
+    /// Warns of what another resource has, too.
+    fn claim(
+        &mut self,
+        judge: &mut Judge<'_>,
+        block: &Statement<'_>,
+        local: &Statement<'_>,
+        provider: &str,
+    ) {
+        let name = block.value.text;
+        if let Some(other) = self.locals.insert(local.value.text.into(), name.into()) {
+            let message =
+                format!("the component of resource {other}, too: they destroy each other");
+            judge.warn(local, message);
+        }
+        if let Some(other) = self.providers.insert(provider.into(), name.into()) {
+            let message = format!(
+                "has the provider hast/{provider}, as resource {other}: only one can be primary"
+            );
+            judge.warn(block, message);
+        }
+    }
+}
+
 /// Merges what a block says with what is set for all.
 pub(super) fn merge<'s, 'a>(
     judge: &mut Judge<'_>,
@@ -38,35 +62,22 @@ pub(super) fn merge<'s, 'a>(
         return Err(judge.error(block, message));
     }
     let (common, own) = layers(judge, block)?;
-    let missing = |judge: &Judge<'_>, what| {
-        let message = format!("resource {name} has no {what} for this node");
+    let missing = |judge: &Judge<'_>, keyword, what| {
+        let message = format!("resource {name} has no `{keyword}` ({what}) for this node");
         judge.error(block, message)
     };
     let Some(&remote) = own.get("remote") else {
-        return Err(missing(
-            judge,
-            "`remote` (the other node's address, or none)",
-        ));
+        let what = "the other node's address, or none";
+        return Err(missing(judge, "remote", what));
     };
     let Some(local) = find("local", [&own, &common]) else {
-        return Err(missing(judge, "`local` (the path of its component)"));
+        return Err(missing(judge, "local", "the path of its component"));
     };
     let provider = find("name", [&own, &common]);
     let provider = provider.map_or_else(|| name.into(), |statement| cut(judge, statement));
-    let text = |statement: &Statement<'_>| statement.value.text.to_owned();
-    if let Some(other) = names.locals.insert(text(local), name.into()) {
-        judge.warn(
-            local,
-            format!("the component of resource {other}, too: they destroy each other"),
-        );
-    }
-    if let Some(other) = names.providers.insert(provider.clone(), name.into()) {
-        let message = format!(
-            "has the provider hast/{provider}, as resource {other}: only one can be primary"
-        );
-        judge.warn(block, message);
-    }
+    names.claim(judge, block, local, &provider);
     let setting = |keyword| find(keyword, [&own, &common, global]);
+    let text = |statement: &Statement<'_>| statement.value.text.to_owned();
     Ok(Resource {
         name: name.into(),
         provider,

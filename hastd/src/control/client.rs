@@ -35,7 +35,6 @@ pub(crate) struct Client {
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub(crate) enum ClientError {
     /// There is no connection.
     #[error("Unable to connect to hastd via uds://{}: {error}. {}", path.display(), advice(error))]

@@ -329,3 +329,168 @@ fn understand(client: u64, entries: &[u8]) -> Result<Heard, Trouble> {
         Err(code) => Heard::Refused(Reply::failed(Refusal::new(code, ""), false)),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hast_core::role::Role;
+    use std::io::Read as _;
+    use std::path::PathBuf;
+
+    struct Bench {
+        server: Server,
+        path: PathBuf,
+        now: Instant,
+        _dir: tempfile::TempDir,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("ctl");
+            Self {
+                server: Server::new(PrivateSocket::bind(&path, 0o600).unwrap()),
+                path,
+                now: Instant::now(),
+                _dir: dir,
+            }
+        }
+
+        /// A client, and the number it has.
+        fn connect(&mut self) -> (UnixStream, u64) {
+            let stream = UnixStream::connect(&self.path).unwrap();
+            self.server.accept(self.now);
+            (stream, self.server.next - 1)
+        }
+
+        /// One who asks for `status all`.
+        fn ask(&mut self) -> (UnixStream, Request) {
+            let (mut stream, id) = self.connect();
+            stream
+                .write_all(include_bytes!(
+                    "../../../tests/vectors/hast/control/control/01.c2s.bin"
+                ))
+                .unwrap();
+            let request = self.server.ready(id, PollFlags::POLLIN, self.now);
+            (stream, request.unwrap())
+        }
+    }
+
+    #[test]
+    fn an_answer_is_sent_when_its_last_part_is_there() {
+        let mut bench = Bench::new();
+        let (mut stream, request) = bench.ask();
+        assert!(request.names.is_none() && request.command == Command::Status);
+        let names = vec![b"a".to_vec(), b"b".to_vec()];
+        let tickets = bench
+            .server
+            .await_answers(request.client, names, false, bench.now);
+        let tickets: Vec<Ticket> = tickets.collect();
+        bench
+            .server
+            .fill(tickets[1], Answer::Role(Role::Primary), bench.now);
+        // The first one counts, and nobody waits for the same part twice.
+        bench.server.fill(tickets[1], Answer::Done, bench.now);
+        assert_eq!(bench.server.count(), 1);
+        bench
+            .server
+            .fill(tickets[0], Answer::Role(Role::Init), bench.now);
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let reply = hast_core::message::ControlReply::decode(&answer[5..]).unwrap();
+        let roles: Vec<_> = reply
+            .resources
+            .iter()
+            .map(|part| part.role.unwrap())
+            .collect();
+        assert_eq!(roles, ["init".into(), "primary".into()]);
+        assert_eq!(bench.server.count(), 0);
+    }
+
+    #[test]
+    fn the_silent_go_after_a_while_and_those_who_wait_stay() {
+        let mut bench = Bench::new();
+        let (_silent, _) = bench.connect();
+        let (_waiting, request) = bench.ask();
+        let names = vec![b"a".to_vec()];
+        let tickets = bench
+            .server
+            .await_answers(request.client, names, false, bench.now);
+        drop(tickets);
+        bench.server.expire(bench.now + PATIENCE / 2);
+        assert_eq!(bench.server.count(), 2);
+        bench.server.expire(bench.now + PATIENCE);
+        assert_eq!(bench.server.count(), 1);
+        bench.server.expire(bench.now + 100 * PATIENCE);
+        assert_eq!(bench.server.count(), 1);
+    }
+
+    #[test]
+    fn when_all_places_are_taken_the_longest_silent_one_goes() {
+        let mut bench = Bench::new();
+        let (_waiting, request) = bench.ask();
+        let names = vec![b"a".to_vec()];
+        drop(
+            bench
+                .server
+                .await_answers(request.client, names, false, bench.now),
+        );
+        let (mut first, _) = bench.connect();
+        let mut others = Vec::new();
+        while bench.server.count() < MOST_CLIENTS {
+            others.push(bench.connect());
+        }
+        let (_last, _) = bench.connect();
+        assert_eq!(bench.server.count(), MOST_CLIENTS);
+        assert_eq!(first.read(&mut [0]).unwrap(), 0);
+        assert!(bench.server.index(request.client).is_some());
+    }
+
+    /// Megabytes, to somebody who does not read, and then does.
+    #[test]
+    fn a_slow_reader_holds_up_nobody_and_gets_all() {
+        let mut bench = Bench::new();
+        let (mut stream, request) = bench.ask();
+        let names = vec![vec![b'x'; 200]; 4000];
+        let tickets = bench
+            .server
+            .await_answers(request.client, names, true, bench.now);
+        for ticket in tickets {
+            let report = Answer::Report("y".repeat(1000));
+            bench.server.fill(ticket, report, bench.now);
+        }
+        assert!(bench.server.is_answering());
+        let reader = std::thread::spawn(move || {
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).map(|_| answer.len())
+        });
+        testkit::process::wait_for("all to be taken", || {
+            bench
+                .server
+                .ready(request.client, PollFlags::POLLOUT, bench.now);
+            (!bench.server.is_answering()).then_some(())
+        });
+        assert!(reader.join().unwrap().unwrap() > 4_000_000);
+    }
+
+    #[test]
+    fn an_answer_that_fits_into_no_message_is_an_error() {
+        let mut bench = Bench::new();
+        let (mut stream, request) = bench.ask();
+        let names = vec![vec![b'x'; 200]; 4000];
+        let tickets = bench
+            .server
+            .await_answers(request.client, names, true, bench.now);
+        for ticket in tickets {
+            let report = Answer::Report("y".repeat(10_000));
+            bench.server.fill(ticket, report, bench.now);
+        }
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let reply = hast_core::message::ControlReply::decode(&answer[5..]).unwrap();
+        assert_eq!(
+            reply.error,
+            Some(hast_core::message::ControlCode::NO_MEMORY)
+        );
+    }
+}

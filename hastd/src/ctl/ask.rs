@@ -1,103 +1,107 @@
-//! A question to hastd. Like base's hastctl, this one has connected before it
-//! gives its privileges up, and reads the answer without any.
+//! Questions to hastd. Like base's hastctl, this one connects, gives its
+//! privileges up, and only then reads what the daemon says.
 
+use super::failure::Failure;
+use super::{first, means_all};
 use crate::config::Config;
-use crate::control::client::{Client, ClientError, explain};
+use crate::control::client::{Answer, Client, explain};
 use crate::log;
-use crate::sandbox::{self, SandboxError};
-use hast_core::message::{Command, ControlCode, ControlReply, ControlRequest, Names, Wishes};
+use crate::sandbox::{drop_privileges, user};
+use crate::status::Told;
+use hast_core::message::{
+    Command, ControlCode, ControlReply, ControlRequest, Names, ResourceReply, Wishes,
+};
 use hast_core::nv::Text;
 
-/// `EX_SOFTWARE`: the whole command failed in the daemon.
-const REFUSED: u8 = 70;
-
-/// `EX_CONFIG`.
-const NO_USER: u8 = 78;
-
-#[derive(Debug, thiserror::Error)]
-enum AskError {
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    #[error("Unable to give up privileges: {0}.")]
-    Privileges(#[from] SandboxError),
+/// What is asked.
+#[derive(Clone, Copy)]
+pub(super) struct Question<'a> {
+    pub(super) command: Command,
+    /// None, or `all` in front: all.
+    pub(super) names: &'a [String],
+    /// To be told why something was refused, ask for reports.
+    pub(super) wishes: Wishes,
 }
 
-impl AskError {
-    const fn status(&self) -> u8 {
-        match self {
-            Self::Client(error) => error.exit_code(),
-            Self::Privileges(_) => NO_USER,
-        }
+/// The last question: privileges are gone then, and nothing can be opened or
+/// connected to any more.
+pub(super) fn ask(config: &Config, question: Question<'_>) -> Result<Answer, Failure> {
+    let client = Client::connect(&config.control)?;
+    match user()? {
+        Some(user) => drop(drop_privileges(&user, "hastctl")?),
+        None => log::debug!(1, "Not root: there are no privileges to give up."),
     }
+    put(client, question)
 }
 
-/// A connection, and no privileges any more.
-pub(super) struct Daemon(Client);
+/// A question before another one.
+pub(super) fn ask_first(config: &Config, question: Question<'_>) -> Result<Answer, Failure> {
+    put(Client::connect(&config.control)?, question)
+}
 
-impl Daemon {
-    /// Connects; the exit status if that fails.
-    pub(super) fn reach(config: &Config) -> Result<Self, u8> {
-        let [daemon] = Self::reach_for(config)?;
-        Ok(daemon)
-    }
+fn put(client: Client, question: Question<'_>) -> Result<Answer, Failure> {
+    let names = question.names;
+    let request = ControlRequest {
+        command: question.command,
+        names: if means_all(names) {
+            Names::All
+        } else {
+            Names::These(names.iter().map(|name| Text(name.as_bytes())).collect())
+        },
+        wishes: question.wishes,
+    };
+    let waiting = || log::warning!("Waiting for hastd; interrupting hastctl changes nothing.");
+    Ok(client.ask(&request, waiting)?)
+}
 
-    /// Connects for several questions: without privileges it is too late.
-    pub(super) fn reach_for<const QUESTIONS: usize>(
-        config: &Config,
-    ) -> Result<[Self; QUESTIONS], u8> {
-        let connect = || -> Result<Vec<Self>, AskError> {
-            let daemons = (0..QUESTIONS).map(|_| Client::connect(&config.control).map(Self));
-            let daemons = daemons.collect::<Result<_, _>>()?;
-            if let Some(user) = sandbox::user()? {
-                sandbox::drop_privileges(&user, "hastctl")?;
-            }
-            Ok(daemons)
-        };
-        let daemons = connect().map_err(|error| {
-            log::error!("{error}");
-            error.status()
-        })?;
-        daemons.try_into().map_err(|_| NO_USER)
-    }
-
-    /// Asks, and hands the answer to `read`, whose result is the exit status.
-    pub(super) fn ask(
-        self,
-        command: Command,
-        names: &[String],
-        wishes: Wishes,
-        read: impl FnOnce(&ControlReply<'_>) -> u8,
-    ) -> u8 {
-        let request = ControlRequest {
-            command,
-            names: if super::means_all(names) {
-                Names::All
-            } else {
-                Names::These(names.iter().map(|name| Text(name.as_bytes())).collect())
-            },
-            wishes,
-        };
-        let waiting = || log::notice!("Waiting for hastd...");
-        let answer = self.0.ask(&request, waiting);
-        let reply = answer.as_ref().map_err(ToString::to_string);
-        let reply = reply.and_then(|answer| answer.read().map_err(|error| error.to_string()));
-        match reply {
-            Ok(reply) => match reply.error {
-                None | Some(ControlCode(0)) => read(&reply),
-                Some(code) => {
-                    log::error!("hastd refuses: {}.", explain(code, reply.reason));
-                    REFUSED
-                }
-            },
-            Err(error) => {
-                log::error!("{error}");
-                answer.err().map_or(69, |error| error.exit_code())
-            }
-        }
+/// What the answer says, unless that is no to everything.
+pub(super) fn read(answer: &Answer) -> Result<ControlReply<'_>, Failure> {
+    let reply = answer.read()?;
+    match reply.error.filter(|code| *code != ControlCode(0)) {
+        None => Ok(reply),
+        Some(code) => Err(Failure::Refused {
+            code: code.0,
+            why: explain(code, reply.reason),
+        }),
     }
 }
 
-/// An error of one resource as an exit status: the code itself, as in base.
+/// The exit status of an answer: the code of the first resource that failed,
+/// as in base.
+pub(super) fn status(reply: &ControlReply<'_>) -> u8 {
+    let codes = reply.resources.iter().filter_map(ResourceReply::failure);
+    codes.fold(0, |status, code| first(status, status_of(code)))
+}
+
+/// The system keeps the last byte; a failure must not end as 0.
 pub(super) fn status_of(code: ControlCode) -> u8 {
-    u8::try_from(code.0 & 0xff).unwrap_or(1)
+    let [low, _] = code.0.to_le_bytes();
+    if low == 0 && code.0 != 0 { 1 } else { low }
+}
+
+/// What only our daemon says, if it was asked for a report.
+pub(super) fn told(resource: &ResourceReply<'_>) -> Option<Told> {
+    let json = resource.report?;
+    match serde_json::from_slice(json.0) {
+        Ok(told) => Some(told),
+        Err(error) => {
+            log::warning!(
+                "[{}] This hastd, of another version, sends a report that cannot be understood: {error}.",
+                resource.name
+            );
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_never_ends_as_success() {
+        for (code, status) in [(0, 0), (1, 1), (45, 45), (255, 255), (256, 1), (-1, 255)] {
+            assert_eq!(status_of(ControlCode(code)), status, "{code}");
+        }
+    }
 }

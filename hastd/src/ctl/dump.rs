@@ -1,93 +1,78 @@
 //! `hastctl dump`: what the metadata of components say.
 //! Facts: spec/hast-disk.md section 4.
 
+use super::failure::Failure;
 use super::human::size;
-use super::{find, first, means_all};
+use super::output::print;
+use super::{find_or_all, first, json};
 use crate::component::{Component, ComponentError};
 use crate::config::{Config, Resource};
 use crate::log;
 use ggate::gate::Access;
-use hast_core::metadata::{Consistency, Metadata};
-use hast_core::units::{Generation, ResUid};
-use serde::Serialize;
+use hast_core::metadata::Metadata;
+use hast_core::units::ResUid;
 
 /// Base's -1.
 const FAILED: u8 = 255;
 
-/// A component, for programs.
-#[derive(Serialize)]
-struct Dump {
-    resource: String,
-    datasize: u64,
-    extentsize: u32,
-    keepdirty: u32,
-    localoff: u64,
-    resuid: u64,
-    localcnt: u64,
-    remotecnt: u64,
-    prevrole: &'static str,
-    /// Not in components last written by base.
-    generation: Option<String>,
-    consistent: bool,
-    discard: bool,
-}
-
-pub(super) fn run(config: &Config, names: &[String], json: bool) -> u8 {
-    let (resources, mut status) = if means_all(names) {
-        (config.resources.iter().collect(), 0)
-    } else {
-        find(config, names)
-    };
-    let mut dumps = Vec::new();
+pub(super) fn run(config: &Config, names: &[String], as_json: bool) -> Result<u8, Failure> {
+    let (resources, mut status) = find_or_all(config, names);
+    let mut documents = Vec::new();
     for resource in resources {
-        match read(resource) {
-            Ok(metadata) if json => dumps.push(dump(resource, &metadata)),
-            Ok(metadata) => print(resource, &metadata),
+        let metadata = peek(resource);
+        match &metadata {
+            Ok(metadata) if as_json => {
+                documents.push(json::Resource::of_component(resource, metadata));
+            }
+            Ok(metadata) => print(&text(resource, metadata))?,
             Err(error) => {
-                log::error!("[{}] {error}.", resource.name);
+                log::error!("[{}] Unable to read metadata: {error}.", resource.name);
                 status = first(status, FAILED);
+                documents.push(json::Resource::of_failure(resource, error));
             }
         }
     }
-    if json {
-        super::show::print_json(&dumps);
+    if as_json {
+        json::print_resources(documents)?;
     }
-    status
+    Ok(status)
 }
 
-fn read(resource: &Resource) -> Result<Metadata, ComponentError> {
+/// Shows also what cannot be used, as base does, but says so.
+fn peek(resource: &Resource) -> Result<Metadata, ComponentError> {
     let component = Component::open(&resource.local, Access::ReadOnly)?;
-    Ok(component.read_metadata(&resource.name)?.0)
-}
-
-fn dump(resource: &Resource, metadata: &Metadata) -> Dump {
-    Dump {
-        resource: resource.name.clone(),
-        datasize: metadata.datasize,
-        extentsize: metadata.extentsize,
-        keepdirty: metadata.keepdirty,
-        localoff: metadata.localoff,
-        resuid: metadata.resuid.map_or(0, ResUid::get),
-        localcnt: metadata.counters.local,
-        remotecnt: metadata.counters.remote,
-        prevrole: metadata.prevrole.name(),
-        generation: metadata.generation.as_ref().map(Generation::to_string),
-        consistent: metadata.consistency == Consistency::Consistent,
-        discard: metadata.discard,
+    let metadata = component.peek_metadata(&resource.name)?;
+    if let Err(error) = component.read_metadata(&resource.name) {
+        log::warning!("[{}] {error}.", resource.name);
     }
+    Ok(metadata)
 }
 
 /// As base prints it.
-fn print(resource: &Resource, metadata: &Metadata) {
-    println!("resource: {}", resource.name);
-    let datasize = metadata.datasize;
-    println!("    datasize: {datasize} ({})", size(datasize));
-    let extentsize = metadata.extentsize;
-    println!("    extentsize: {extentsize} ({})", size(extentsize.into()));
-    println!("    keepdirty: {}", metadata.keepdirty);
-    println!("    localoff: {}", metadata.localoff);
-    println!("    resuid: {}", metadata.resuid.map_or(0, ResUid::get));
-    println!("    localcnt: {}", metadata.counters.local);
-    println!("    remotecnt: {}", metadata.counters.remote);
-    println!("    prevrole: {}", metadata.prevrole.name());
+fn text(resource: &Resource, metadata: &Metadata) -> String {
+    let Metadata {
+        datasize,
+        extentsize,
+        keepdirty,
+        localoff,
+        counters,
+        prevrole,
+        ..
+    } = metadata;
+    let (name, resuid) = (&resource.name, metadata.resuid.map_or(0, ResUid::get));
+    let data = size(*datasize);
+    let extent = size((*extentsize).into());
+    let (localcnt, remotecnt) = (counters.local, counters.remote);
+    format!(
+        "resource: {name}
+    datasize: {datasize} ({data})
+    extentsize: {extentsize} ({extent})
+    keepdirty: {keepdirty}
+    localoff: {localoff}
+    resuid: {resuid}
+    localcnt: {localcnt}
+    remotecnt: {remotecnt}
+    prevrole: {prevrole}
+"
+    )
 }

@@ -1,94 +1,88 @@
 //! `hastctl list`, as base prints it. Facts: spec/hast-behaviour.md section
 //! 11.4.
 
-use super::ask::{Daemon, status_of};
+use super::ask::{Question, ask, read, status};
+use super::failure::Failure;
 use super::human::size;
-use super::{first, show};
+use super::json;
+use super::output::print;
 use crate::config::Config;
 use hast_core::message::{Command, ResourceReply, StatusReply, Wishes};
+use std::fmt::{self, Write as _};
 
-pub(super) fn run(config: &Config, names: &[String], json: bool) -> u8 {
-    let daemon = match Daemon::reach(config) {
-        Ok(daemon) => daemon,
-        Err(status) => return status,
+pub(super) fn run(config: &Config, names: &[String], as_json: bool) -> Result<u8, Failure> {
+    let question = Question {
+        command: Command::Status,
+        names,
+        wishes: Wishes {
+            report: as_json,
+            ..Wishes::default()
+        },
     };
-    let wishes = Wishes {
-        report: json,
-        ..Wishes::default()
-    };
-    daemon.ask(Command::Status, names, wishes, |reply| {
-        let codes = reply.resources.iter().filter_map(|resource| resource.error);
-        let status = codes.fold(0, |status, code| first(status, status_of(code)));
-        if json {
-            let resources: Vec<_> = reply.resources.iter().map(show::Resource::of).collect();
-            show::print_json(&resources);
-        } else {
-            for resource in &reply.resources {
-                print!("{}", text(resource));
-            }
-        }
-        status
-    })
+    let answer = ask(config, question)?;
+    let reply = read(&answer)?;
+    if as_json {
+        json::print_resources(json::of_reply(&reply))?;
+    } else {
+        print(&reply.resources.iter().map(text).collect::<String>())?;
+    }
+    super::status::complain(&reply);
+    Ok(status(&reply))
 }
 
 fn text(resource: &ResourceReply<'_>) -> String {
-    let mut lines = vec![format!("{}:", resource.name)];
-    if let Some(code) = resource.error.filter(|code| code.0 != 0) {
-        lines.push(format!("  error: {}", code.0));
-    } else if let Some(status) = &resource.status {
-        let role = resource.role.unwrap_or_default();
-        lines.push(format!("  role: {role}"));
-        add_status(&mut lines, status);
+    let mut text = String::new();
+    // A String takes everything.
+    let _ = write(&mut text, resource);
+    text
+}
+
+fn write(text: &mut String, resource: &ResourceReply<'_>) -> fmt::Result {
+    writeln!(text, "{}:", resource.name)?;
+    if let Some(code) = resource.failure() {
+        return writeln!(text, "  error: {}", code.0);
     }
-    lines.push(String::new());
-    lines.join("\n")
+    let role = resource.role.unwrap_or_default();
+    writeln!(text, "  role: {role}")?;
+    write_status(text, &resource.status.unwrap_or_default())
 }
 
 /// What the daemon did not send reads as 0.
-fn add_status(lines: &mut Vec<String>, status: &StatusReply<'_>) {
+fn write_status(text: &mut String, status: &StatusReply<'_>) -> fmt::Result {
     let worker = status.worker.unwrap_or_default();
-    let mut add = |text: String| lines.push(format!("  {text}"));
-    add(format!("provname: {}", status.provname));
-    add(format!("localpath: {}", status.localpath));
+    writeln!(text, "  provname: {}", status.provname)?;
+    writeln!(text, "  localpath: {}", status.localpath)?;
     let extentsize = worker.extentsize;
-    add(format!(
-        "extentsize: {extentsize} ({})",
-        size(extentsize.into())
-    ));
-    add(format!("keepdirty: {}", worker.keepdirty));
-    add(format!("remoteaddr: {}", status.remoteaddr));
+    let human = size(extentsize.into());
+    writeln!(text, "  extentsize: {extentsize} ({human})")?;
+    writeln!(text, "  keepdirty: {}", worker.keepdirty)?;
+    writeln!(text, "  remoteaddr: {}", status.remoteaddr)?;
     if let Some(source) = status.sourceaddr {
-        add(format!("sourceaddr: {source}"));
+        writeln!(text, "  sourceaddr: {source}")?;
     }
-    add(format!("replication: {}", status.replication));
+    writeln!(text, "  replication: {}", status.replication)?;
     if status.worker.is_some() {
-        add(format!("status: {}", worker.status));
+        writeln!(text, "  status: {}", worker.status)?;
     }
     if status.workerpid != 0 {
-        add(format!("workerpid: {}", status.workerpid));
+        writeln!(text, "  workerpid: {}", status.workerpid)?;
     }
-    add(format!("dirty: {} ({})", worker.dirty, size(worker.dirty)));
-    add("statistics:".into());
-    let counted = worker.statistics;
-    for (name, number) in [
-        ("reads", counted.reads),
-        ("writes", counted.writes),
-        ("deletes", counted.deletes),
-        ("flushes", counted.flushes),
-        ("activemap updates", counted.activemap_updates),
-    ] {
-        add(format!("  {name}: {number}"));
-    }
-    add(format!(
-        "  local errors: read: {}, write: {}, delete: {}, flush: {}",
-        counted.read_errors, counted.write_errors, counted.delete_errors, counted.flush_errors
-    ));
-    add(format!(
-        "  queues: local: {}, send: {}, recv: {}, done: {}, idle: {}",
-        counted.local_queue,
-        counted.send_queue,
-        counted.recv_queue,
-        counted.done_queue,
-        counted.idle_queue
-    ));
+    writeln!(text, "  dirty: {} ({})", worker.dirty, size(worker.dirty))?;
+    let n = worker.statistics;
+    writeln!(text, "  statistics:")?;
+    writeln!(text, "    reads: {}", n.reads)?;
+    writeln!(text, "    writes: {}", n.writes)?;
+    writeln!(text, "    deletes: {}", n.deletes)?;
+    writeln!(text, "    flushes: {}", n.flushes)?;
+    writeln!(text, "    activemap updates: {}", n.activemap_updates)?;
+    writeln!(
+        text,
+        "    local errors: read: {}, write: {}, delete: {}, flush: {}",
+        n.read_errors, n.write_errors, n.delete_errors, n.flush_errors
+    )?;
+    writeln!(
+        text,
+        "    queues: local: {}, send: {}, recv: {}, done: {}, idle: {}",
+        n.local_queue, n.send_queue, n.recv_queue, n.done_queue, n.idle_queue
+    )
 }

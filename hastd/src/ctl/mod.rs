@@ -5,30 +5,35 @@
 //! |---|---|
 //! | `options` | the command line |
 //! | `create`, `dump` | the local components |
-//! | `ask` | a question to hastd, asked without privileges |
-//! | `role`, `resolve`, `stop` | what hastd is told to do |
-//! | `status`, `list`, `show` | how the resources are, in base's form, in ours and as JSON |
+//! | `ask` | a question to hastd, whose answer is read without privileges |
+//! | `role`, `resolve` | what hastd is told to do |
+//! | `list`, `status`, `verbose`, `json` | how the resources are: as base prints it, for people, for programs |
 //! | `check` | what is wrong with a configuration |
-//! | `human` | sizes and times |
+//! | `failure`, `output`, `human` | exit statuses, standard output, sizes and times |
 //!
-//! What base prints is printed as base prints it; everything with a word for
-//! an option is ours.
+//! What base prints is printed as base prints it. Options of whole words, and
+//! the commands `check`, `resolve`, `stop` and `help`, are ours.
 
 mod ask;
 mod check;
 mod create;
 mod dump;
+mod failure;
 mod human;
+mod json;
 mod list;
 mod options;
+mod output;
 mod resolve;
 mod role;
-mod show;
 mod status;
+mod verbose;
 
 use crate::config::{Config, ConfigError, Identity, Loaded, Resource};
 use crate::log;
+use failure::Failure;
 use options::{Command, Options};
+use output::print;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -42,44 +47,49 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(options) => options,
         Err(error) => return error.report(),
     };
-    log::start("hastctl", log::Sink::Terminal, options.debug);
-    match load(&options) {
-        Ok(loaded) => ExitCode::from(obey(&options, &loaded)),
-        Err(error) => {
-            log::error!("{error}");
-            ExitCode::from(error.exit_code())
-        }
-    }
+    let debug = options.as_ref().map_or(0, |options| options.debug);
+    log::start("hastctl", log::Sink::Terminal, debug);
+    let done = match &options {
+        Some(options) => obey(options),
+        None => print(options::HELP_TEXT).map(|()| 0),
+    };
+    done.map_or_else(|failure| give_up(&failure), ExitCode::from)
 }
 
-fn load(options: &Options) -> Result<Loaded, ConfigError> {
-    let loaded = Config::load(&options.config, &Identity::of_system()?)?;
-    for warning in &loaded.warnings {
-        log::debug!(1, "{warning}");
+fn give_up(failure: &Failure) -> ExitCode {
+    if failure.is_worth_words() {
+        log::error!("{failure}");
     }
-    Ok(loaded)
+    ExitCode::from(failure.status())
 }
 
-/// Does it; the exit status.
-fn obey(options: &Options, loaded: &Loaded) -> u8 {
-    let (config, names) = (&loaded.config, &options.names);
+/// Does it; the exit status is that of the first resource that failed.
+fn obey(options: &Options) -> Result<u8, Failure> {
+    let loaded = load(options)?;
+    let (config, names) = (&loaded.config, &*options.names);
     match options.command {
-        Command::Create {
-            options: wanted,
-            force,
-        } => create::run(config, names, wanted, force),
-        Command::Dump { json } => dump::run(config, names, json),
+        Command::Create(wanted) => Ok(create::run(config, names, wanted)),
         Command::Role {
             role,
             wait,
             if_closed,
         } => role::run(config, names, role, wait, if_closed),
         Command::List { json } => list::run(config, names, json),
-        Command::Status { verbose, json } => status::run(config, names, verbose, json),
-        Command::Check { json } => check::run(loaded, names, json),
+        Command::Status(style) => status::run(config, names, style),
+        Command::Dump { json } => dump::run(config, names, json),
+        Command::Check { json } => check::run(&loaded, names, json),
         Command::Stop => role::stop(config),
-        Command::Resolve { yes } => resolve::run(config, names, yes),
+        Command::Resolve { ref name, yes } => resolve::run(config, name, yes),
     }
+}
+
+/// hastd logs what is odd about the configuration, and `check` shows it.
+fn load(options: &Options) -> Result<Loaded, ConfigError> {
+    let loaded = Config::load(&options.config, &Identity::of_system()?)?;
+    for warning in &loaded.warnings {
+        log::debug!(1, "{warning}");
+    }
+    Ok(loaded)
 }
 
 /// The resources of these names, and the status if one is unknown.
@@ -95,6 +105,15 @@ fn find<'a>(config: &'a Config, names: &[String]) -> (Vec<&'a Resource>, u8) {
         }
     }
     (found, status)
+}
+
+/// The same where all may be meant.
+fn find_or_all<'a>(config: &'a Config, names: &[String]) -> (Vec<&'a Resource>, u8) {
+    if means_all(names) {
+        (config.resources.iter().collect(), 0)
+    } else {
+        find(config, names)
+    }
 }
 
 /// Whether all resources are meant.

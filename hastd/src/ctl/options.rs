@@ -1,8 +1,10 @@
 //! hastctl's command line. Facts: spec/hast-behaviour.md section 11.1,
-//! spec/hast-disk.md section 3. What has more than one letter is ours.
+//! spec/hast-disk.md section 3. Base's usage text does not change, so `help`
+//! is where a user finds what is ours.
 
+use super::create::Wanted;
+use super::status::Style;
 use ggate::cli::{CliError, Flag, Parsed, Program};
-use hast_core::metadata::CreateOptions;
 use hast_core::role::Role;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -33,6 +35,40 @@ usage: hastctl create [-d] [-c config] [-e extentsize] [-k keepdirty]
        hastctl dump [-d] [-c config] [all | name ...]
 ";
 
+/// The usage text of what is ours.
+const OUR_USAGE: &str = "\
+usage: hastctl check [-d] [-c config] [--json] [all | name ...]
+       hastctl resolve [-d] [-c config] [--yes] --discard-local name
+       hastctl stop [-d] [-c config]
+       hastctl help
+";
+
+/// What `help` prints.
+pub(super) const HELP_TEXT: &str = "\
+usage: hastctl create [-d] [-c config] [-e extentsize] [-k keepdirty]
+\t\t[-m mediasize] [--force] name ...
+       hastctl role [-d] [-c config] [--wait] [--if-closed]
+\t\t<init | primary | secondary> all | name ...
+       hastctl list [-d] [-c config] [--json] [all | name ...]
+       hastctl status [-dv] [-c config] [--json] [all | name ...]
+       hastctl dump [-d] [-c config] [--json] [all | name ...]
+       hastctl check [-d] [-c config] [--json] [all | name ...]
+       hastctl resolve [-d] [-c config] [--yes] --discard-local name
+       hastctl stop [-d] [-c config]
+
+  create     make a component of the file or disk of a resource
+    --force      even if it is one already: only its data tells of it
+  role       set the role of resources
+    --wait       return when the provider, or the copy, is in service
+    --if-closed  leave a primary alone whose provider is open
+  list       what base knows; status: the same in one line
+  status -v  how resources are, why, and what comes next
+  dump       what a component says about itself
+  check      find what is wrong before it hurts
+  resolve    end a split-brain: give up what only this node has
+  stop       end hastd in order
+";
+
 static PROGRAM: Program = Program {
     name: "hastctl",
     usage: USAGE,
@@ -54,10 +90,11 @@ static PROGRAM: Program = Program {
     ],
 };
 
-/// Base's sub-commands, then ours.
-const COMMANDS: [&str; 8] = [
-    "create", "role", "list", "status", "dump", "check", "stop", "resolve",
-];
+/// Base's sub-commands.
+const BASE: [&str; 5] = ["create", "role", "list", "status", "dump"];
+
+/// Ours.
+const OURS: [&str; 4] = ["check", "resolve", "stop", "help"];
 
 /// What the user wants.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -73,12 +110,9 @@ pub(super) struct Options {
 }
 
 /// What is to be done.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Command {
-    Create {
-        options: CreateOptions,
-        force: bool,
-    },
+    Create(Wanted),
     Role {
         role: Role,
         wait: bool,
@@ -87,71 +121,104 @@ pub(super) enum Command {
     List {
         json: bool,
     },
-    Status {
-        verbose: bool,
-        json: bool,
-    },
+    Status(Style),
     Dump {
         json: bool,
     },
     Check {
         json: bool,
     },
-    Stop,
     Resolve {
+        name: String,
         yes: bool,
     },
+    Stop,
 }
 
-/// Parses the arguments that follow the program's name.
-pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Options, CliError> {
-    let (name, parsed) = PROGRAM.parse_subcommand(&COMMANDS, args)?;
+/// Parses the arguments that follow the program's name. Nothing: [`HELP_TEXT`]
+/// is wanted.
+pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Option<Options>, CliError> {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let is_ours = |word: &OsString| OURS.iter().any(|ours| word.eq_ignore_ascii_case(ours));
+    let ours = args.first().is_some_and(is_ours);
+    parse_any(args).map_err(|error| match error {
+        CliError::Usage {
+            complaint, status, ..
+        } if ours => CliError::Usage {
+            complaint,
+            usage: OUR_USAGE,
+            status,
+        },
+        error => error,
+    })
+}
+
+fn parse_any(args: Vec<OsString>) -> Result<Option<Options>, CliError> {
+    let (name, parsed) = PROGRAM.parse_subcommand(&[&BASE[..], &OURS].concat(), args)?;
     if parsed.given(&HELP) {
         return Err(PROGRAM.usage());
     }
-    let operands = parsed.operands();
-    let text = |operand: &&OsStr| operand.to_string_lossy().into_owned();
-    let mut names: Vec<String> = operands.iter().map(text).collect();
-    let json = parsed.given(&JSON);
-    let command = match name {
-        "create" => Command::Create {
-            options: create_options(&parsed)?,
-            force: parsed.given(&FORCE),
-        },
-        "role" => Command::Role {
-            role: take_role(&mut names)?,
-            wait: parsed.given(&WAIT),
-            if_closed: parsed.given(&IF_CLOSED),
-        },
-        "list" => Command::List { json },
-        "status" => Command::Status {
-            verbose: parsed.given(&VERBOSE),
-            json,
-        },
-        "dump" => Command::Dump { json },
-        "check" => Command::Check { json },
-        "stop" => Command::Stop,
-        _ if parsed.given(&DISCARD_LOCAL) => Command::Resolve {
-            yes: parsed.given(&YES),
-        },
-        _ => return Err(PROGRAM.complain("hastctl resolve [--yes] --discard-local name ...")),
+    let mut names = parsed.operands().into_iter().map(text).collect();
+    let command = command(name, &parsed, &mut names)?;
+    let names_are_well = match command {
+        Some(Command::Create(_) | Command::Role { .. }) => !names.is_empty(),
+        Some(Command::Resolve { .. } | Command::Stop) | None => names.is_empty(),
+        Some(_) => true,
     };
-    let needs_names = matches!(
-        command,
-        Command::Create { .. } | Command::Role { .. } | Command::Resolve { .. }
-    );
-    let refuses_names = command == Command::Stop;
-    if needs_names && names.is_empty() || refuses_names && !names.is_empty() {
+    if !names_are_well {
         return Err(PROGRAM.usage());
     }
-    Ok(Options {
+    Ok(command.map(|command| Options {
         config: parsed
             .value(&CONFIG_FLAG)
             .map_or_else(|| CONFIG.into(), PathBuf::from),
         debug: parsed.count(&DEBUG),
         command,
         names,
-    })
+    }))
+}
+
+/// No resource has a name that is not UTF-8.
+fn text(operand: &OsStr) -> String {
+    operand.to_string_lossy().into_owned()
+}
+
+fn command(
+    name: &str,
+    parsed: &Parsed,
+    names: &mut Vec<String>,
+) -> Result<Option<Command>, CliError> {
+    let json = parsed.given(&JSON);
+    Ok(Some(match name {
+        "create" => Command::Create(wanted(parsed)?),
+        "role" => Command::Role {
+            role: take_role(names)?,
+            wait: parsed.given(&WAIT),
+            if_closed: parsed.given(&IF_CLOSED),
+        },
+        "list" => Command::List { json },
+        "status" => Command::Status(match (parsed.given(&VERBOSE), json) {
+            (_, true) => Style::Json,
+            (true, false) => Style::Verbose,
+            (false, false) => Style::Base,
+        }),
+        "dump" => Command::Dump { json },
+        "check" => Command::Check { json },
+        "resolve" => Command::Resolve {
+            name: take_one(parsed, names)?,
+            yes: parsed.given(&YES),
+        },
+        "stop" => Command::Stop,
+        _ => return Ok(None),
+    }))
+}
+
+/// Nobody gives all data up by one word: to hastd, `all` is no name.
+fn take_one(parsed: &Parsed, names: &mut Vec<String>) -> Result<String, CliError> {
+    match names.pop() {
+        Some(name) if parsed.given(&DISCARD_LOCAL) && names.is_empty() && name != "all" => Ok(name),
+        _ => Err(PROGRAM.usage()),
+    }
 }
 
 fn take_role(names: &mut Vec<String>) -> Result<Role, CliError> {
@@ -161,7 +228,7 @@ fn take_role(names: &mut Vec<String>) -> Result<Role, CliError> {
     Role::from_name(names.remove(0).as_bytes()).ok_or_else(|| PROGRAM.usage())
 }
 
-fn create_options(parsed: &Parsed) -> Result<CreateOptions, CliError> {
+fn wanted(parsed: &Parsed) -> Result<Wanted, CliError> {
     let number = |flag: &Flag, name: &str| match parsed.value(flag) {
         None => Ok(None),
         // 0 means the default.
@@ -170,11 +237,11 @@ fn create_options(parsed: &Parsed) -> Result<CreateOptions, CliError> {
             None => Err(PROGRAM.invalid(format_args!("Invalid {name}"))),
         },
     };
-    let keepdirty = number(&KEEPDIRTY, "keepdirty")?;
-    Ok(CreateOptions {
-        mediasize: number(&MEDIASIZE, "mediasize")?,
+    Ok(Wanted {
         extentsize: number(&EXTENTSIZE, "extentsize")?,
-        keepdirty: keepdirty.map(|extents| u32::try_from(extents).unwrap_or(u32::MAX)),
+        keepdirty: number(&KEEPDIRTY, "keepdirty")?,
+        mediasize: number(&MEDIASIZE, "mediasize")?,
+        force: parsed.given(&FORCE),
     })
 }
 
@@ -183,7 +250,7 @@ fn create_options(parsed: &Parsed) -> Result<CreateOptions, CliError> {
 fn expand_number(text: &str) -> Option<u64> {
     let (digits, radix) = match text.as_bytes() {
         [b'0', b'x' | b'X', ..] => (&text[2..], 16),
-        [b'0', b'0'..=b'7', ..] => (&text[1..], 8),
+        [b'0', b'0'..=b'9', ..] => (&text[1..], 8),
         _ => (text, 10),
     };
     let end = digits.find(|c: char| !c.is_digit(radix));
@@ -207,7 +274,8 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Options, CliError> {
-        super::parse(line.split_whitespace().map(OsString::from))
+        let options = super::parse(line.split_whitespace().map(OsString::from))?;
+        Ok(options.expect("more than help"))
     }
 
     #[test]
@@ -217,6 +285,9 @@ mod tests {
             ("0x10", Some(16)),
             ("010", Some(8)),
             ("0", Some(0)),
+            ("0k", Some(0)),
+            ("08", None),
+            ("0x", None),
             ("4k", Some(4096)),
             ("2M", Some(2 << 20)),
             ("2mbytes", Some(2 << 20)),
@@ -232,33 +303,87 @@ mod tests {
     }
 
     #[test]
-    fn what_is_ours_belongs_to_its_command() {
-        let status = parse("status -v --json data").unwrap();
-        let expected = Command::Status {
-            verbose: true,
-            json: true,
+    fn base_s_commands_have_its_defaults() {
+        let create = parse("create data more").unwrap();
+        assert_eq!(create.command, Command::Create(Wanted::default()));
+        assert_eq!(create.config, PathBuf::from("/etc/hast.conf"));
+        assert_eq!(create.names, ["data", "more"]);
+        let line = "create -dd -c x -e 1k -k 0 -m 1G --force data";
+        let create = parse(line).unwrap();
+        let wanted = Wanted {
+            extentsize: Some(1024),
+            keepdirty: None,
+            mediasize: Some(1 << 30),
+            force: true,
         };
+        assert_eq!(create.command, Command::Create(wanted));
+        assert_eq!((create.debug, create.config), (2, PathBuf::from("x")));
+        let role = parse("role secondary all").unwrap();
         assert_eq!(
-            (status.command, &*status.names),
-            (expected, &["data".to_owned()][..])
+            (role.command, role.names.len()),
+            (
+                Command::Role {
+                    role: Role::Secondary,
+                    wait: false,
+                    if_closed: false
+                },
+                1
+            )
         );
-        let role = parse("role --wait --if-closed init all").unwrap();
-        let expected = Command::Role {
-            role: Role::Init,
-            wait: true,
-            if_closed: true,
-        };
-        assert_eq!(role.command, expected);
-        for line in [
-            "list --wait",
-            "role --json init all",
-            "stop data",
-            "resolve data",
-            "resolve --discard-local",
-            "create --force",
+        let style = |line| parse(line).unwrap().command;
+        assert_eq!(style("status"), Command::Status(Style::Base));
+        assert_eq!(style("status -v data"), Command::Status(Style::Verbose));
+        assert_eq!(style("status -v --json"), Command::Status(Style::Json));
+        assert_eq!(style("list --json"), Command::List { json: true });
+        assert_eq!(style("dump"), Command::Dump { json: false });
+    }
+
+    #[test]
+    fn a_bad_number_is_one_line_and_base_s_status() {
+        for (line, text) in [
+            ("create -e x data", "hastctl: Invalid extentsize"),
+            ("create -k -5 data", "hastctl: Invalid keepdirty"),
+            ("create -m 16e data", "hastctl: Invalid mediasize"),
         ] {
-            assert!(parse(line).is_err(), "{line}");
+            let CliError::Invalid { message, status } = parse(line).unwrap_err() else {
+                panic!("{line}: this is no reason for a usage text");
+            };
+            assert_eq!((&*message, status), (text, 64));
         }
-        assert!(parse("resolve --discard-local --yes data").is_ok());
+    }
+
+    #[test]
+    fn what_is_ours_has_its_own_usage_text() {
+        assert_eq!(super::parse(["help".into()]), Ok(None));
+        assert_eq!(parse("stop").unwrap().command, Command::Stop);
+        assert_eq!(
+            parse("resolve --yes --discard-local data").unwrap().command,
+            Command::Resolve {
+                name: "data".into(),
+                yes: true
+            }
+        );
+        for (line, usage) in [
+            ("list --wait", USAGE),
+            ("role --json init all", USAGE),
+            ("create --force", USAGE),
+            ("create --yes data", USAGE),
+            ("help me", OUR_USAGE),
+            ("stop data", OUR_USAGE),
+            ("stop -x", OUR_USAGE),
+            ("resolve data", OUR_USAGE),
+            ("resolve --discard-local", OUR_USAGE),
+            ("resolve --discard-local all", OUR_USAGE),
+            ("resolve --discard-local a b", OUR_USAGE),
+            ("check -h", OUR_USAGE),
+        ] {
+            let CliError::Usage {
+                usage: got, status, ..
+            } = parse(line).unwrap_err()
+            else {
+                panic!("{line}: a usage text");
+            };
+            assert_eq!((got, status), (usage, 64), "{line}");
+        }
     }
 }

@@ -1,113 +1,133 @@
 //! `hastctl resolve --discard-local`: ends a split-brain by giving this node's
-//! data up. Only what differs is copied then, since both maps are kept.
+//! data up. Both maps are kept, so only what differs is copied then.
 
-use super::ask::{Daemon, status_of};
+use super::ask::{Question, ask, ask_first, read, status, told};
+use super::failure::Failure;
 use super::human::size;
-use super::{first, show};
+use super::output::print;
 use crate::config::Config;
 use crate::control::client::explain;
 use crate::log;
+use crate::status::Report;
 use hast_core::message::{Command, ControlReply, ResourceReply, Wishes};
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 
-/// `EX_USAGE`: there is nobody to ask.
-const USAGE: u8 = 64;
+/// `EX_UNAVAILABLE`: there is nothing to resolve, or the user does not want to.
+const NOT_DONE: u8 = 69;
 
-/// `EX_UNAVAILABLE`: there is nothing to resolve.
-const NOTHING: u8 = 69;
-
-pub(super) fn run(config: &Config, names: &[String], yes: bool) -> u8 {
-    let [asking, telling] = match Daemon::reach_for(config) {
-        Ok(daemons) => daemons,
-        Err(status) => return status,
+pub(super) fn run(config: &Config, name: &str, yes: bool) -> Result<u8, Failure> {
+    let names = [name.to_owned()];
+    let question = |command| Question {
+        command,
+        names: &names,
+        wishes: Wishes {
+            report: true,
+            ..Wishes::default()
+        },
     };
-    let wishes = Wishes {
-        report: true,
-        ..Wishes::default()
+    let answer = ask_first(config, question(Command::Status))?;
+    let reply = read(&answer)?;
+    let Some(resource) = reply.resources.first() else {
+        return Err(Failure::Base("resolve"));
     };
-    let status = asking.ask(Command::Status, names, wishes, |reply| consent(reply, yes));
-    if status != 0 {
-        return status;
-    }
-    telling.ask(Command::Resolve, names, Wishes::default(), report)
-}
-
-/// Shows what would be lost, and asks.
-fn consent(reply: &ControlReply<'_>, yes: bool) -> u8 {
-    for resource in &reply.resources {
-        if let Err(why) = show_loss(resource) {
-            log::error!("[{}] {why}.", resource.name);
-            return resource.error.map_or(NOTHING, status_of);
+    match judge(resource) {
+        Ok(report) => print(&stakes(name, &report))?,
+        Err(why) => {
+            log::error!("[{name}] {why}");
+            return Ok(match status(&reply) {
+                0 => NOT_DONE,
+                status => status,
+            });
         }
     }
-    if yes {
-        return 0;
+    if !yes && !consent()? {
+        print("Nothing was changed.\n")?;
+        return Ok(NOT_DONE);
     }
-    if !std::io::stdin().is_terminal() {
-        log::error!("There is nobody to ask; if this node's data is to be given up, add --yes.");
-        return USAGE;
-    }
-    print!("Give this node's data up? Type yes: ");
-    let _ = std::io::stdout().flush();
-    let mut answer = String::new();
-    match std::io::stdin().read_line(&mut answer) {
-        Ok(_) if answer.trim() == "yes" => 0,
-        _ => {
-            log::notice!("Nothing was changed.");
-            1
-        }
-    }
+    let answer = ask(config, question(Command::Resolve))?;
+    tell(&read(&answer)?)
 }
 
-fn show_loss(resource: &ResourceReply<'_>) -> Result<(), String> {
+/// The report of a resource that can be resolved, or why it cannot be.
+fn judge(resource: &ResourceReply<'_>) -> Result<Report, String> {
     let name = resource.name;
-    if let Some(code) = resource.error.filter(|code| code.0 != 0) {
-        return Err(explain(code, resource.reason));
+    if let Some(code) = resource.failure() {
+        return Err(format!("{}.", explain(code, resource.reason)));
     }
-    if resource.role.is_none_or(|role| role.0 != b"secondary") {
+    let role = resource.role.unwrap_or_default();
+    if role.0 != b"secondary" {
         return Err(format!(
-            "its role must be secondary, so that the other node can be primary: hastctl role secondary {name}"
+            "Its role is {role}. To give this node's data up, make it secondary first \
+             (hastctl role secondary {name}); to keep it, resolve on the other node."
         ));
     }
-    let told = show::told(resource).ok_or("this hastd cannot do that")?;
-    let report = &told.status.report;
-    if report.state != "split-brain" && report.state != "refused" {
-        return Err(format!(
-            "there is nothing to resolve: {} ({}). If the other node is primary, wait until it has connected",
-            report.state, report.reason
-        ));
+    let Some(told) = told(resource) else {
+        return Err(
+            "This hastd is FreeBSD's own: on the node whose data is given up, set role \
+             init, hastctl create, and role secondary."
+                .into(),
+        );
+    };
+    let report = told.status.report;
+    match &*report.state {
+        "split-brain" | "refused" => Ok(report),
+        "discarded" => Err(
+            "This node's data was given up already; the primary's is copied when it connects."
+                .into(),
+        ),
+        state => Err(format!(
+            "There is no split-brain to resolve: {state}, {}. It is found when the primary \
+             connects; is the other node primary?",
+            report.reason
+        )),
     }
-    let bytes = |bytes: Option<u64>| bytes.map_or("an unknown amount".into(), size);
-    println!("{name}: {}.", report.reason);
-    println!(
-        "  given up here: what was written to {} of data while the nodes were apart",
-        bytes(report.dirty_here)
-    );
-    println!(
-        "  kept:          the other node's data, of which {} changed",
-        bytes(report.dirty_there)
-    );
-    println!("  When the primary connects, both are copied from there to here, and nothing else.");
-    Ok(())
 }
 
-fn report(reply: &ControlReply<'_>) -> u8 {
-    let mut status = 0;
+/// What the choice is about.
+fn stakes(name: &str, report: &Report) -> String {
+    let bytes = |bytes: Option<u64>| bytes.map_or("an unknown amount".into(), size);
+    format!(
+        "{name}: {}.\n  \
+         lost:  what was written only on this node, at most {}\n  \
+         kept:  what was written only on the other node, at most {}\n\
+         When the primary connects, all of that is copied from there to here, and nothing else.\n",
+        report.reason,
+        bytes(report.dirty_here),
+        bytes(report.dirty_there)
+    )
+}
+
+/// Asks somebody, if there is somebody.
+fn consent() -> Result<bool, Failure> {
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        return Err(Failure::Usage(
+            "There is nobody to ask. To give this node's data up: \
+             hastctl resolve --discard-local --yes name"
+                .into(),
+        ));
+    }
+    print("Give this node's data up? Type yes to do so: ")?;
+    let mut answer = String::new();
+    stdin.read_line(&mut answer)?;
+    Ok(answer.trim() == "yes")
+}
+
+fn tell(reply: &ControlReply<'_>) -> Result<u8, Failure> {
     for resource in &reply.resources {
-        match resource.error.filter(|code| code.0 != 0) {
-            Some(code) => {
-                let why = explain(code, resource.reason);
-                log::error!(
-                    "[{}] This node's data was not given up: {why}.",
-                    resource.name
-                );
-                status = first(status, status_of(code));
-            }
-            None => println!(
-                "{}: this node's data is given up as soon as the primary connects.",
-                resource.name
+        let name = resource.name;
+        match resource.failure() {
+            Some(code) => log::error!(
+                "[{name}] This node's data was not given up: {}.",
+                explain(code, resource.reason)
             ),
+            None => print(&format!(
+                "{name}: this node's data is given up. `hastctl status -v {name}` shows what comes of it.\n"
+            ))?,
         }
     }
-    status
+    Ok(status(reply))
 }
+
+#[cfg(test)]
+mod tests;

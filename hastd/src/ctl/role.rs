@@ -1,8 +1,8 @@
-//! `hastctl role` and `hastctl stop`. Facts: spec/hast-behaviour.md section
-//! 11.3.
+//! `hastctl role` and `hastctl stop`: what hastd is told to do.
+//! Facts: spec/hast-behaviour.md section 11.3.
 
-use super::ask::{Daemon, status_of};
-use super::first;
+use super::ask::{Question, ask, ask_first, read, status};
+use super::failure::Failure;
 use crate::config::Config;
 use crate::control::client::explain;
 use crate::log;
@@ -15,47 +15,81 @@ pub(super) fn run(
     role: Role,
     wait: bool,
     if_closed: bool,
-) -> u8 {
-    let daemon = match Daemon::reach(config) {
-        Ok(daemon) => daemon,
-        Err(status) => return status,
+) -> Result<u8, Failure> {
+    if wait || if_closed {
+        let option = if if_closed { "--if-closed" } else { "--wait" };
+        require_ours(config, names, option)?;
+    }
+    let question = Question {
+        command: Command::SetRole(role),
+        names,
+        wishes: Wishes {
+            wait,
+            if_closed,
+            report: true,
+        },
     };
-    let wishes = Wishes {
-        wait,
-        if_closed,
-        ..Wishes::default()
-    };
-    daemon.ask(Command::SetRole(role), names, wishes, |reply| {
-        report(reply, role)
-    })
+    let answer = ask(config, question)?;
+    let reply = read(&answer)?;
+    tell(&reply, role);
+    Ok(status(&reply))
 }
 
-fn report(reply: &ControlReply<'_>, role: Role) -> u8 {
-    let mut status = 0;
+/// Base's daemon ignores what it does not know: it would destroy a provider
+/// that is open, or not wait. Only ours sends reports.
+fn require_ours(config: &Config, names: &[String], option: &'static str) -> Result<(), Failure> {
+    let question = Question {
+        command: Command::Status,
+        names,
+        wishes: Wishes {
+            report: true,
+            ..Wishes::default()
+        },
+    };
+    let answer = ask_first(config, question)?;
+    let reply = read(&answer)?;
+    let mut known = reply.resources.iter().filter(|one| one.failure().is_none());
+    if known.all(|resource| resource.report.is_some()) {
+        Ok(())
+    } else {
+        Err(Failure::Base(option))
+    }
+}
+
+fn tell(reply: &ControlReply<'_>, role: Role) {
     for resource in &reply.resources {
         let name = resource.name;
-        if let Some(code) = resource.error.filter(|code| code.0 != 0) {
-            log::warning!(
-                "[{name}] The role was not changed: {}.",
+        match (resource.failure(), resource.role) {
+            (Some(code), _) => log::warning!(
+                "[{name}] Received error {} from hastd: {}.",
+                code.0,
                 explain(code, resource.reason)
-            );
-            status = first(status, status_of(code));
-            continue;
-        }
-        match resource.role {
-            Some(before) if before.0 == role.name().as_bytes() => {
+            ),
+            (None, Some(before)) if before.0 == role.name().as_bytes() => {
                 log::debug!(2, "[{name}] Role unchanged ({before}).");
             }
-            Some(before) => log::debug!(1, "[{name}] Role changed from {before} to {role}."),
-            None => {}
+            (None, Some(before)) => {
+                log::debug!(1, "[{name}] Role changed from {before} to {role}.");
+            }
+            (None, None) => {}
         }
     }
-    status
 }
 
-pub(super) fn stop(config: &Config) -> u8 {
-    match Daemon::reach(config) {
-        Ok(daemon) => daemon.ask(Command::Stop, &[], Wishes::default(), |_| 0),
-        Err(status) => status,
+pub(super) fn stop(config: &Config) -> Result<u8, Failure> {
+    let question = Question {
+        command: Command::Stop,
+        names: &[],
+        wishes: Wishes {
+            report: true,
+            ..Wishes::default()
+        },
+    };
+    let answer = ask(config, question)?;
+    // Ours says that nothing failed. Base's, without a resource to refuse the
+    // command for, says nothing at all.
+    match read(&answer)?.error {
+        Some(_) => Ok(0),
+        None => Err(Failure::Base("stop")),
     }
 }

@@ -172,7 +172,7 @@ impl Shared {
                 } else {
                     "nobody is let in by it"
                 };
-                log::warning!("Unable to resolve {}: {error}; {what}.", host.host);
+                log::warning!("Unable to resolve {error}; {what}.");
                 false
             }
         }

@@ -4,10 +4,11 @@
 use super::Daemon;
 use super::children::Worker;
 use super::greet::{Caller, Origin, Shown, Visitor, hand_over, wrong_role};
+use super::inquire;
 use super::unit::Unit;
 use crate::ipc;
 use crate::log::{self, Level};
-use hast_core::message::{Opening, Step1Request};
+use hast_core::message::{Inquiry, MessageError, Opening, Step1Request};
 use hast_core::role::Role;
 use hast_core::secondary::EXTENSIONS;
 use hast_core::units::{Token, Version};
@@ -43,17 +44,18 @@ impl Daemon {
     /// Somebody has sent his first message.
     pub(super) fn admit(&mut self, visitor: Visitor, entries: &[u8], now: Instant) {
         let origin = visitor.origin;
-        let opening = match Opening::decode(entries) {
-            Ok(opening) => opening,
+        let wants = match understand(entries) {
+            Ok(wants) => wants,
             Err(error) => {
                 // Base says nothing to that either.
                 let line = format_args!("{origin}: the first message of a handshake: {error}.");
                 return self.strangers.complaints.log(Level::Error, line);
             }
         };
-        let name = match &opening {
-            Opening::Step1(step) => step.resource,
-            Opening::Step2(step) => step.resource,
+        let name = match &wants {
+            Wants::Step(Opening::Step1(step)) => step.resource,
+            Wants::Step(Opening::Step2(step)) => step.resource,
+            Wants::ToKnow(inquiry) => inquiry.resource,
         };
         let Some(unit) = self.resources.find(name.0) else {
             let line = format!("No resource '{name}' as requested by {origin}.");
@@ -61,13 +63,18 @@ impl Daemon {
             return self.turn_away(&visitor, &no);
         };
         let allowed = self.access.allows(unit.config.remote.as_deref(), origin);
-        let verdict = may_ask(unit, origin, allowed).and_then(|()| match &opening {
-            Opening::Step1(_) => Ok(()),
-            Opening::Step2(step) => may_go_on(unit, origin, &step.token, entries),
+        let verdict = has_access(unit, origin, allowed).and_then(|()| match &wants {
+            Wants::Step(Opening::Step1(_)) => may_begin(unit, origin),
+            Wants::Step(Opening::Step2(step)) => {
+                may_begin(unit, origin)?;
+                may_go_on(unit, origin, &step.token, entries)
+            }
+            Wants::ToKnow(_) => Ok(()),
         });
-        match (verdict, opening) {
-            (Ok(()), Opening::Step1(step)) => first_step(unit, visitor, &step, now),
-            (Ok(()), Opening::Step2(_)) => second_step(unit, visitor, entries),
+        match (verdict, wants) {
+            (Ok(()), Wants::Step(Opening::Step1(step))) => first_step(unit, visitor, &step, now),
+            (Ok(()), Wants::Step(Opening::Step2(_))) => second_step(unit, visitor, entries),
+            (Ok(()), Wants::ToKnow(_)) => inquire::tell(unit, &visitor),
             (Err(no), _) => {
                 unit.last_refusal = Some((format!("{origin}: {}", no.reason), now));
                 self.turn_away(&visitor, &no);
@@ -82,14 +89,35 @@ impl Daemon {
     }
 }
 
-/// Whether this node serves the resource to that one.
-fn may_ask(unit: &Unit, origin: Origin, allowed: bool) -> Result<(), No> {
+/// What somebody wants.
+enum Wants<'a> {
+    /// A step of the handshake.
+    Step(Opening<'a>),
+    /// Only an answer.
+    ToKnow(Inquiry<'a>),
+}
+
+fn understand(entries: &[u8]) -> Result<Wants<'_>, MessageError> {
+    match Inquiry::decode(entries)? {
+        Some(inquiry) => Ok(Wants::ToKnow(inquiry)),
+        None => Ok(Wants::Step(Opening::decode(entries)?)),
+    }
+}
+
+/// Whether the resource is any of that node's business.
+fn has_access(unit: &Unit, origin: Origin, allowed: bool) -> Result<(), No> {
     let about = unit.about();
     if !allowed {
         let line =
             format!("{about}No access for {origin}: it is not the `remote` of the resource.");
         return Err(No::new("No access to the resource.", Level::Error, line));
     }
+    Ok(())
+}
+
+/// Whether this node serves a primary.
+fn may_begin(unit: &Unit, origin: Origin) -> Result<(), No> {
+    let about = unit.about();
     let role = unit.machine.role();
     if role != Role::Secondary {
         let line = format!(

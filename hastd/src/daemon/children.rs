@@ -255,7 +255,10 @@ mod tests {
     fn one_that_only_closes_its_socket_is_killed_later() {
         let (mut worker, theirs) = worker("sleep", "60");
         drop(theirs);
-        worker.converse(&mut Vec::new()).unwrap();
+        wait_for("the end of the socket", || {
+            worker.converse(&mut Vec::new()).unwrap();
+            worker.interest().is_none().then_some(())
+        });
         let now = Instant::now();
         assert_eq!(worker.try_wait(now), None);
         assert!(worker.due().unwrap() <= now + ENDING);

@@ -15,6 +15,15 @@ use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
+/// The way to the other node of a resource.
+#[derive(Clone, Debug)]
+pub(super) struct Route {
+    remote: Option<String>,
+    source: Option<String>,
+    /// Longest time to connect.
+    pub(super) timeout: Duration,
+}
+
 /// A wish.
 #[derive(Clone, Debug)]
 struct Wish {
@@ -22,9 +31,7 @@ struct Wish {
     unit: u64,
     /// The worker's number for it.
     attempt: u64,
-    remote: Option<String>,
-    source: Option<String>,
-    timeout: Duration,
+    route: Route,
 }
 
 /// A wish that was fulfilled, or not.
@@ -62,9 +69,7 @@ impl Dialer {
         let wish = Wish {
             unit,
             attempt,
-            remote: config.remote.clone(),
-            source: config.source.clone(),
-            timeout: config.settings.timeout,
+            route: Route::new(config),
         };
         if let Some(next) = self.working.get_mut(&unit) {
             *next = Some(wish);
@@ -90,7 +95,7 @@ impl Dialer {
         self.working.insert(wish.unit, None);
         let (sender, waker, copy) = (self.sender.clone(), self.waker.clone(), wish.clone());
         let spawned = daemon::spawn("connect", move || {
-            let result = wish.connect().map_err(|error| error.to_string());
+            let result = wish.route.connect().map_err(|error| error.to_string());
             // Nobody listens when the daemon ends.
             let _ = sender.send(wish.dialled(result));
             waker.wake();
@@ -111,8 +116,24 @@ impl Wish {
             result,
         }
     }
+}
 
-    fn connect(&self) -> io::Result<OwnedFd> {
+impl Route {
+    pub(super) fn new(config: &config::Resource) -> Self {
+        Self {
+            remote: config.remote.clone(),
+            source: config.source.clone(),
+            timeout: config.settings.timeout,
+        }
+    }
+
+    /// Whether there is another node.
+    pub(super) const fn leads_somewhere(&self) -> bool {
+        self.remote.is_some()
+    }
+
+    /// Connects; takes as long as the resolver and the other node do.
+    pub(super) fn connect(&self) -> io::Result<OwnedFd> {
         let deadline = Instant::now() + self.timeout;
         let remote = self.remote.as_deref();
         let remote = remote.ok_or_else(|| io::Error::other("there is no other node"))?;
@@ -179,4 +200,80 @@ fn connect(
     }
     socket.connect_timeout(&address.into(), patience)?;
     Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::waker::Bell;
+    use std::net::TcpListener;
+    use testkit::process::wait_for;
+
+    fn config(remote: &str) -> config::Resource {
+        let mut config = crate::daemon::resource::tests::config();
+        config.remote = Some(remote.into());
+        config
+    }
+
+    fn dialer() -> (Dialer, Bell) {
+        let (bell, waker) = Bell::new().unwrap();
+        (Dialer::new(waker), bell)
+    }
+
+    fn wait(dialer: &mut Dialer) -> Dialled {
+        wait_for("an answer", || dialer.dialled().pop())
+    }
+
+    #[test]
+    fn a_connection_is_made_from_the_source_to_the_remote() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut config = config(&listener.local_addr().unwrap().to_string());
+        config.source = Some("tcp4://127.0.0.2".into());
+        let (mut dialer, _bell) = dialer();
+        dialer.dial(7, 1, &config);
+        let dialled = wait(&mut dialer);
+        assert_eq!((dialled.unit, dialled.attempt), (7, 1));
+        dialled.result.unwrap();
+        let (_, from) = listener.accept().unwrap();
+        assert_eq!(from.ip().to_string(), "127.0.0.2");
+    }
+
+    #[test]
+    fn why_there_is_none_is_told() {
+        let (mut dialer, _bell) = dialer();
+        for (remote, source, reason) in [
+            ("tcp4://127.0.0.1:1", None, "refused"),
+            ("no-such-host.invalid", None, "no-such-host.invalid"),
+            (
+                "127.0.0.1",
+                Some("tcp4://192.0.2.1"),
+                "source 192.0.2.1:0: ",
+            ),
+            ("/no/such/socket", None, "No such file"),
+            ("tcp://", None, "the host is missing"),
+        ] {
+            let mut config = config(remote);
+            config.source = source.map(Into::into);
+            dialer.dial(1, 1, &config);
+            let error = wait(&mut dialer).result.unwrap_err();
+            assert!(error.contains(reason), "{remote}: {error}");
+        }
+    }
+
+    /// A worker that asks again has given the attempt before up: only the last
+    /// one's connection reaches it, and threads do not pile up.
+    #[test]
+    fn only_the_last_wish_is_fulfilled() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let config = config(&listener.local_addr().unwrap().to_string());
+        let (mut dialer, _bell) = dialer();
+        for attempt in 1..100 {
+            dialer.dial(7, attempt, &config);
+        }
+        assert_eq!(dialer.working.len(), 1);
+        assert_eq!(wait(&mut dialer).attempt, 99);
+        assert!(dialer.working.is_empty());
+        listener.set_nonblocking(true).unwrap();
+        assert_eq!(listener.incoming().map_while(Result::ok).count(), 2);
+    }
 }

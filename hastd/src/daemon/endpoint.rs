@@ -14,10 +14,12 @@ pub(super) fn numeric(address: &TcpAddress) -> Option<IpAddr> {
 /// does.
 pub(super) fn look_up(address: &TcpAddress, default_port: u16) -> io::Result<Vec<SocketAddr>> {
     let port = address.port.unwrap_or(default_port);
-    let found = (address.host.as_str(), port).to_socket_addrs()?;
+    let host = &address.host;
+    let found = (host.as_str(), port).to_socket_addrs();
+    let found = found.map_err(|e| io::Error::new(e.kind(), format!("{host}: {e}")))?;
     let fitting: Vec<_> = found.filter(|a| address.family.has(a.ip())).collect();
     if fitting.is_empty() {
-        let why = format!("{} has no address of that family", address.host);
+        let why = format!("{host} has no address of that family");
         return Err(io::Error::new(io::ErrorKind::NotFound, why));
     }
     Ok(fitting)

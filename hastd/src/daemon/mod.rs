@@ -15,6 +15,7 @@
 //! | `requests` | what clients of the control socket want |
 //! | `listen`, `greet`, `admit` | peers that connect to us |
 //! | `endpoint`, `acl`, `dial` | addresses, and connections to peers |
+//! | `inquire` | whether the other node agrees |
 //! | `reload` | another configuration |
 //! | `hooks` | hook programs |
 //! | `limit` | lines of the log that strangers cause |
@@ -26,6 +27,7 @@ mod dial;
 mod endpoint;
 mod greet;
 mod hooks;
+mod inquire;
 pub(crate) mod limit;
 mod listen;
 mod options;
@@ -52,6 +54,7 @@ use children::Binary;
 use dial::Dialer;
 use greet::Strangers;
 use hooks::Hooks;
+use inquire::Inquirer;
 use listen::{Listener, Place};
 use nix::errno::Errno;
 use nix::poll::PollFlags;
@@ -137,6 +140,7 @@ struct Around {
     foreground: bool,
     hooks: Hooks,
     dialer: Dialer,
+    inquirer: Inquirer,
     /// A process has ended.
     reap: bool,
     answers: Vec<(Ticket, Answer)>,
@@ -191,6 +195,7 @@ impl Daemon {
                 foreground: setup.foreground,
                 hooks: Hooks::new(setup.foreground),
                 dialer: Dialer::new(waker.clone()),
+                inquirer: Inquirer::new(waker.clone()),
                 reap: false,
                 answers: Vec::new(),
             },
@@ -257,7 +262,9 @@ impl Daemon {
         self.strangers.interests(interests);
         self.resources.interests(interests);
         interests.until(self.around.hooks.due());
-        interests.until(self.ending.map(|since| since + FAREWELL));
+        // Workers may take longer to end than clients have.
+        let farewell = self.ending.map(|since| since + FAREWELL);
+        interests.until(farewell.filter(|due| Instant::now() < *due));
     }
 
     fn handle(&mut self, source: Source, flags: PollFlags, now: Instant) {
@@ -302,6 +309,9 @@ impl Daemon {
             if let Some(unit) = self.resources.get(dialled.unit) {
                 unit.connected(dialled.attempt, dialled.result);
             }
+        }
+        for (ticket, findings) in self.around.inquirer.found() {
+            self.around.answer(ticket, Answer::Report(findings));
         }
         self.resources.attend(now, &mut self.around);
         self.around.hooks.attend(now);

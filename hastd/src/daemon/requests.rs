@@ -2,7 +2,7 @@
 //! Facts: spec/hast-wire.md section 10.
 
 use super::Daemon;
-use super::resource::{Change, Order, Refusal};
+use super::resource::{Change, EBUSY, Order, Refusal};
 use crate::control::reply::{Answer, Reply};
 use crate::control::server::{Request, Ticket};
 use crate::log;
@@ -49,10 +49,14 @@ impl Daemon {
                 }
                 Command::Status => unit.tell_status(ticket, wishes.report, now, around),
                 Command::Resolve => unit.resolve(ticket, now, around),
-                Command::Check | Command::Stop => {
-                    let refusal = Refusal::new(ControlCode::UNKNOWN_COMMAND, "not known here");
-                    around.answer(ticket, Answer::Refused(refusal));
+                Command::Check => {
+                    if !around.inquirer.ask(ticket, unit) {
+                        let reason = "too many nodes are being asked already";
+                        around.answer(ticket, Answer::Refused(Refusal::new(EBUSY, reason)));
+                    }
                 }
+                // Of the daemon, not of a resource.
+                Command::Stop => {}
             }
         }
     }

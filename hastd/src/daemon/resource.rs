@@ -481,4 +481,4 @@ fn refuse<T>(change: Change<T>, refusal: Refusal, out: &mut Vec<Effect<T>>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

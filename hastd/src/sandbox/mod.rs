@@ -21,7 +21,6 @@ use freebsd as system;
 #[cfg(target_os = "linux")]
 use linux as system;
 
-use crate::component::Component;
 use crate::ipc::Sandbox;
 use crate::log;
 use ggate::gate::Ggctl;
@@ -147,10 +146,10 @@ fn verify(uid: Uid, gid: Gid) -> Result<(), SandboxError> {
 }
 
 /// Leaves of a component's descriptors what serving it takes.
-pub fn limit_component(component: &Component) -> Result<(), SandboxError> {
-    component
-        .descriptors()
-        .try_for_each(system::limit_component)
+pub fn limit_component<'fd>(
+    mut descriptors: impl Iterator<Item = BorrowedFd<'fd>>,
+) -> Result<(), SandboxError> {
+    descriptors.try_for_each(system::limit_component)
 }
 
 /// Leaves of a gate's descriptors what serving and ending it takes. A gate in

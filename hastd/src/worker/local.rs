@@ -4,6 +4,7 @@
 use crate::component::{Component, ComponentError, Lock, Problem};
 use crate::ipc::Start;
 use crate::log;
+use ggate::daemon::pause;
 use ggate::gate::Access;
 use ggate::media::{self, Identity, LocalMedia, MediaError, OpenOptions};
 use ggate::opener::{Held, Processes};
@@ -12,6 +13,7 @@ use hast_core::metadata::Metadata;
 use nix::errno::Errno;
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -76,9 +78,10 @@ impl Local {
         })
     }
 
-    /// What is open of it, and locked.
-    pub(super) const fn component(&self) -> &Component {
-        &self.component
+    /// All of its descriptors, for who limits what can be done with them.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let held = self.provider.iter().map(AsFd::as_fd);
+        self.component.descriptors().chain(held)
     }
 
     /// Whether GEOM knows it.
@@ -122,7 +125,7 @@ fn lock(component: &mut Component, path: &str) -> Result<(), ComponentError> {
                 return Ok(());
             }
             Err(error) if *error.problem() == Problem::Locked && Instant::now() < deadline => {
-                std::thread::sleep(TRY);
+                pause(TRY);
             }
             Err(error) => return Err(error),
         }

@@ -11,6 +11,8 @@
 //! | `parent` | the channel to the daemon |
 //! | `title` | what ps(1) shows |
 
+#![deny(clippy::disallowed_methods)]
+
 mod area;
 mod buffers;
 mod input;
@@ -190,7 +192,7 @@ fn give_up_privileges(
         );
         return Ok(());
     };
-    sandbox::limit_component(local.component())?;
+    sandbox::limit_component(local.descriptors())?;
     if let Some(gate) = gate {
         sandbox::limit_gate(gate)?;
     }

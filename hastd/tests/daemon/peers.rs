@@ -2,12 +2,12 @@
 
 use crate::node::{Hastd, Node};
 use hast_core::frame::{Decoder, Event, NODE_LIMIT};
-use hast_core::message::{Extensions, Step1Reply, Step1Request, Step2Reply, Step2Request};
+use hast_core::message::{Command, Extensions, Step1Reply, Step1Request, Step2Reply, Step2Request};
 use hast_core::metadata::Consistency;
 use hast_core::nv::Text;
 use hast_core::role::Role;
 use hast_core::units::{Counters, ResUid, Token, Version};
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 use testkit::process::{DEADLINE, wait_for};
@@ -22,7 +22,7 @@ fn connect(hastd: &Hastd) -> TcpStream {
 }
 
 /// The entries of the next message.
-fn receive(stream: &mut TcpStream) -> Vec<u8> {
+fn receive(stream: &mut impl Read) -> Vec<u8> {
     let mut decoder = Decoder::new(NODE_LIMIT);
     loop {
         let mut byte = [0];
@@ -41,16 +41,21 @@ fn is_closed(stream: &mut TcpStream) -> bool {
     matches!(stream.read(&mut [0]), Ok(0) | Err(_))
 }
 
-fn first_step(hastd: &Hastd, resource: &str, version: u8) -> (TcpStream, Vec<u8>) {
-    let mut stream = connect(hastd);
+fn first_message(resource: &str, version: u8) -> Vec<u8> {
     let request = Step1Request {
         resource: resource.into(),
         version,
         extensions: Extensions::NONE,
     };
-    let mut bytes = [0; 512];
+    let mut bytes = vec![0; 512];
     let length = request.encode(&mut bytes).unwrap();
-    stream.write_all(&bytes[..length]).unwrap();
+    bytes.truncate(length);
+    bytes
+}
+
+fn first_step(hastd: &Hastd, resource: &str, version: u8) -> (TcpStream, Vec<u8>) {
+    let mut stream = connect(hastd);
+    stream.write_all(&first_message(resource, version)).unwrap();
     let answer = receive(&mut stream);
     (stream, answer)
 }
@@ -309,4 +314,71 @@ fn two_primaries_are_told_of_each_other() {
     a.role_ready(Role::Primary, "data");
     a.wait_for_line("is primary itself");
     assert_eq!(a.status("data").status, "degraded");
+}
+
+#[test]
+fn whether_the_other_node_agrees_can_be_asked() {
+    let (a, b) = pair();
+    let wishes = hast_core::message::Wishes {
+        report: true,
+        ..crate::node::PLAIN
+    };
+    let check = || a.ask(Command::Check, &["data"], wishes).remove(0).report;
+    assert!(check().contains("neither node is primary"));
+    b.role_ready(Role::Secondary, "data");
+    a.role_ready(Role::Primary, "data");
+    wait_for_status(&a, "complete");
+    let found = check();
+    assert!(
+        found.contains("both nodes agree about their roles"),
+        "{found}"
+    );
+    // The pair did not notice.
+    let told = std::fs::read_to_string(b.node.sandbox.file("events")).unwrap();
+    assert_eq!(told.matches("connect data").count(), 1, "{told}");
+    assert_eq!(b.status("data").status, "complete");
+    b.terminate();
+    assert!(check().contains("the other node cannot be reached"));
+
+    // One that looks for this node elsewhere.
+    let stranger = Node::new()
+        .with("data", "tcp4://10.1.2.3")
+        .with("other", HERE)
+        .start();
+    let mut asking = Node::new();
+    asking = asking
+        .with("data", &stranger.node.address)
+        .with("alone", "none");
+    let asking = asking.start();
+    let found = asking.ask(Command::Check, &["data", "alone"], wishes);
+    assert!(
+        found[0]
+            .report
+            .contains("the other node refuses: No access"),
+        "{found:?}"
+    );
+    assert_eq!(found[1].report, "[]");
+}
+
+/// Base's daemon dies of the first connection to such a `listen` (K33).
+#[test]
+fn a_unix_socket_lets_in_who_may_open_it() {
+    let node = Node::new();
+    let path = node.sandbox.file("peer");
+    let node = node
+        .with("here", "uds:///another/socket")
+        .with("elsewhere", HERE)
+        .settings(&format!("listen uds://{}\n", path.display()));
+    let hastd = node.start();
+    hastd.role_ready(Role::Secondary, "here");
+    hastd.role_ready(Role::Secondary, "elsewhere");
+    for (resource, accepted) in [("here", true), ("elsewhere", false)] {
+        let mut stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.write_all(&first_message(resource, 2)).unwrap();
+        let answer = receive(&mut stream);
+        let answer = Step1Reply::decode(&answer).unwrap();
+        let was_accepted = matches!(answer, Step1Reply::Accepted { .. });
+        assert_eq!(was_accepted, accepted, "{answer:?}");
+    }
 }

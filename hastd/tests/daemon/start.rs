@@ -8,7 +8,6 @@ use nix::unistd::Pid;
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
-use testkit::cases;
 use testkit::process::wait_for;
 
 #[cfg(target_os = "linux")]
@@ -17,11 +16,6 @@ const REPORT: Signal = Signal::SIGUSR1;
 const REPORT: Signal = Signal::SIGINFO;
 
 const HASTD: &str = env!("CARGO_BIN_EXE_hastd");
-
-#[test]
-fn command_lines_end_as_base_s_do() {
-    cases::run("hastd", &[], |_| {});
-}
 
 #[test]
 fn exit_status_0_means_that_it_listens() {

@@ -42,12 +42,15 @@ fn created(size: u64) -> Vec<u8> {
 
 #[test]
 fn a_component_of_zeros_is_not_initialised() {
-    refuses(&[0; 1 << 20], &["not initialised", "hastctl create data"]);
+    refuses(
+        &vec![0; 1 << 20],
+        &["not initialised", "hastctl create data"],
+    );
 }
 
 #[test]
 fn what_is_no_component_is_not_taken_for_one() {
-    refuses(&[0x5a; 1 << 20], &["hastctl create data"]);
+    refuses(&vec![0x5a; 1 << 20], &["hastctl create data"]);
     refuses(b"short", &["too small"]);
 }
 

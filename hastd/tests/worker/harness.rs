@@ -27,11 +27,16 @@ pub(crate) const NAME: &str = "data";
 
 /// A component as `hastctl create` makes it.
 pub(crate) fn create(path: &Path, size: u64) -> Metadata {
+    create_named(NAME, path, size)
+}
+
+/// The same for another resource.
+pub(crate) fn create_named(name: &str, path: &Path, size: u64) -> Metadata {
     let provider = Provider {
         mediasize: size,
         sectorsize: 512,
     };
-    let metadata = Metadata::create(NAME, provider, CreateOptions::default()).unwrap();
+    let metadata = Metadata::create(name, provider, CreateOptions::default()).unwrap();
     let mut block = [0; BLOCK_LENGTH];
     metadata.encode(&mut block).unwrap();
     let mut file = std::fs::File::create(path).unwrap();
@@ -68,6 +73,17 @@ impl Worker {
         primary: bool,
         settings: Settings,
     ) -> Self {
+        Self::start_named(NAME, sandbox, local, primary, settings)
+    }
+
+    /// The same for another resource.
+    pub(crate) fn start_named(
+        name: &str,
+        sandbox: &Sandbox,
+        local: &Path,
+        primary: bool,
+        settings: Settings,
+    ) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let title = if primary {
             Title::Primary
@@ -75,7 +91,7 @@ impl Worker {
             Title::SecondaryIdle
         };
         let child = Command::new(env!("CARGO_BIN_EXE_hastd"))
-            .arg0(title.of(NAME))
+            .arg0(title.of(name))
             .env("GGATE_RUNDIR", sandbox.run_dir())
             .stdin(OwnedFd::from(theirs))
             .spawn()
@@ -102,9 +118,9 @@ impl Worker {
             attempts: VecDeque::new(),
         };
         worker.tell(&ToWorker::Start(Box::new(Start {
-            name: NAME.into(),
+            name: name.into(),
             primary,
-            provider: NAME.into(),
+            provider: name.into(),
             local: local.into(),
             remote: primary.then(|| "the other node".into()),
             settings,
@@ -117,7 +133,11 @@ impl Worker {
     }
 
     pub(crate) fn tell(&mut self, message: &ToWorker) {
-        self.channel.send(message, Vec::new()).unwrap();
+        self.tell_with(message, Vec::new());
+    }
+
+    pub(crate) fn tell_with(&mut self, message: &ToWorker, descriptors: Vec<OwnedFd>) {
+        self.channel.send(message, descriptors).unwrap();
     }
 
     /// Takes messages until one is what is wanted; log lines and events are

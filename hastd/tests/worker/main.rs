@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails says so")]
 
 mod bad_input;
+mod captures;
 mod harness;
 mod in_use;
 mod pair;

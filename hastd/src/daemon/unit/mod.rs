@@ -22,9 +22,6 @@ use hast_core::role::Role;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Instant;
 
-/// Longest text of a worker that is shown, in bytes: what syslog takes.
-const LONGEST_LINE: usize = 1023;
-
 /// A resource.
 pub(super) struct Unit {
     /// Never used again for another one.
@@ -337,16 +334,13 @@ impl Unit {
 
     /// A worker's line, with nothing in it that could forge another one.
     fn repeat(&mut self, level: Level, text: &str) {
-        let printable = |c: char| if c.is_control() { '?' } else { c };
-        let mut line: String = text.chars().map(printable).collect();
-        while line.len() > LONGEST_LINE {
-            line.pop();
-        }
+        let text = log::printable(text);
         let about = About {
             name: &self.config.name,
             role: Some(self.machine.role()),
         };
-        self.lines.log(level, format_args!("{about}{line}"));
+        let line = format_args!("{about}{}", log::cut(&text));
+        self.lines.log(level, line);
     }
 
     fn heard_event(&mut self, event: ipc::Event, now: Instant, around: &mut Around) {

@@ -5,6 +5,7 @@ use super::Shell;
 use crate::log;
 use crate::worker::buffers::to_usize;
 use crate::worker::input::{Coming, Input, LinkError};
+use ggate::daemon::pause;
 use hast_core::bitmap::Bitmap;
 use hast_core::message::{
     Extensions, Map, MessageError, Node, Step1Reply, Step1Request, Step2Reply, Step2Request,
@@ -131,7 +132,7 @@ impl Shell {
                         "{} is primary itself; waiting for it to step down.",
                         self.links.remote()
                     );
-                    std::thread::sleep(WAIT);
+                    pause(WAIT);
                 }
                 agreed => return Ok((requests, agreed?)),
             }

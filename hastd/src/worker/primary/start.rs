@@ -13,13 +13,14 @@ use crate::worker::parent::Parent;
 use crate::worker::stores::Stores;
 use crate::worker::wire::Wire;
 use crate::worker::{
-    Clock, Daemon, Failure, Title, give_up_privileges, millis, on_termination, spawn,
+    Clock, Daemon, Failure, TICK, Title, give_up_privileges, millis, on_termination, spawn,
 };
 use ggate::buffer::Pool;
+use ggate::daemon::pause;
 use ggate::disk::Disk;
 use ggate::gate::handle::Handle;
 use ggate::gate::serve::Ended;
-use ggate::gate::{self, Access, Cancel, Create, GateId, Ggctl, NewName};
+use ggate::gate::{self, Access, Cancel, Create, GateId, Ggctl, Modify, NewName};
 use ggate::range::Geometry;
 use hast_core::bitmap::MAX_MAP;
 use hast_core::primary::{self, LONGEST_REQUEST, Primary, REQUESTS};
@@ -96,6 +97,9 @@ fn obtain(ctl: Box<dyn Ggctl>, start: &Start, local: &Local) -> Result<Handle, F
             if ctl.geometry(unit).is_some_and(|old| old != create.geometry) {
                 return Err(Failure::OtherSize(name));
             }
+            // The kernel may still read from the component, as it was told by
+            // the predecessor; the peer may know that this is old by now.
+            ctl.modify(unit, &Modify::NoReadProvider).map_err(failed)?;
             log::info!("Device {name} recovered.");
             unit
         }
@@ -189,7 +193,7 @@ fn start_timer(shell: &Arc<Shell>) -> Result<(), Failure> {
     spawn("timertd", move || {
         loop {
             shell.tick();
-            std::thread::sleep(crate::worker::TICK);
+            pause(TICK);
         }
     })
 }

@@ -13,9 +13,11 @@ use crate::worker::parent::Parent;
 use crate::worker::title;
 use crate::worker::wire::Wire;
 use crate::worker::{
-    Clock, Daemon, Failure, STOP_PATIENCE, Title, exit, give_up_privileges, on_termination, spawn,
+    Clock, Daemon, Failure, STOP_PATIENCE, TICK, Title, exit, give_up_privileges, on_termination,
+    spawn,
 };
 use ggate::buffer::Pool;
+use ggate::daemon::pause;
 use ggate::disk::Disk;
 use ggate::gate::{self, GateId};
 use ggate::media::Media as _;
@@ -125,7 +127,7 @@ fn start_threads(shell: &Arc<Shell>) -> Result<(), Failure> {
     with("timertd", |shell| {
         loop {
             shell.tick();
-            std::thread::sleep(crate::worker::TICK);
+            pause(TICK);
         }
     })?;
     let parent = Arc::clone(&shell.parent);
