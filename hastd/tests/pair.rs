@@ -102,7 +102,10 @@ fn split_brain_is_reported_on_both_sides_and_resolved_by_copying_what_differs() 
     let refused = pair.hastctl(Side::B, "resolve", &["--discard-local", NAME]);
     assert!(refused.expect_code(64).stderr.contains("--yes"));
     let refused = pair.hastctl(Side::A, "resolve", &["--discard-local", "--yes", NAME]);
-    assert!(refused.stderr.contains("make it secondary first"), "{refused:?}");
+    assert!(
+        refused.stderr.contains("make it secondary first"),
+        "{refused:?}"
+    );
     assert_eq!(state(&pair, Side::B), "split-brain");
     let resolved = pair.hastctl(Side::B, "resolve", &["--discard-local", "--yes", NAME]);
     assert!(resolved.expect_code(0).stdout.contains("given up"));
@@ -114,7 +117,9 @@ fn split_brain_is_reported_on_both_sides_and_resolved_by_copying_what_differs() 
     // Two extents differed, of sixteen.
     let counted = pair.hastctl(Side::B, "status", &["--json", NAME]).stdout;
     let counted: serde_json::Value = serde_json::from_str(&counted).unwrap();
-    let writes = counted["resources"][0]["statistics"]["writes"].as_u64().unwrap();
+    let writes = counted["resources"][0]["statistics"]["writes"]
+        .as_u64()
+        .unwrap();
     assert!((1..=8).contains(&writes), "{writes} writes");
     pair.role(Side::A, "init");
     pair.role(Side::B, "init");

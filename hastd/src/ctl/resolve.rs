@@ -75,9 +75,13 @@ fn judge(resource: &ResourceReply<'_>) -> Result<Report, String> {
             "This node's data was given up already; the primary's is copied when it connects."
                 .into(),
         ),
+        "waiting" => Err(
+            "No primary is connected, so there is no split-brain known to resolve. Is the other \
+             node primary?"
+                .into(),
+        ),
         state => Err(format!(
-            "There is no split-brain to resolve: {state}, {}. It is found when the primary \
-             connects; is the other node primary?",
+            "There is no split-brain to resolve: {state}, {}.",
             report.reason
         )),
     }
