@@ -6,8 +6,10 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
 fuzz_target!(|input: &[u8]| {
-    let arguments = input
-        .split(|byte| *byte == b'\n')
-        .map(|argument| OsString::from_vec(argument.to_vec()));
-    let _ = ggatec::check_arguments(arguments);
+    let arguments = || {
+        let lines = input.split(|byte| *byte == b'\n');
+        lines.map(|argument| OsString::from_vec(argument.to_vec()))
+    };
+    let _ = ggatec::check_arguments(arguments());
+    let _ = hast::ctl::check_arguments(arguments());
 });

@@ -37,7 +37,11 @@ fn only_a_secondary_whose_primary_was_refused_gives_its_data_up() {
         ),
         ("init", Some("init"), "Its role is init"),
         ("secondary", Some("waiting"), "Is the other node primary?"),
-        ("secondary", Some("connected"), "to resolve: connected, so it is."),
+        (
+            "secondary",
+            Some("connected"),
+            "to resolve: connected, so it is.",
+        ),
         ("secondary", Some("discarded"), "given up already"),
         ("secondary", None, "hastctl create"),
     ] {
