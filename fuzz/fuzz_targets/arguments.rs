@@ -1,4 +1,4 @@
-//! Command lines of all three programs and of their helper processes:
+//! Command lines of all programs and of their helper processes:
 //! arguments are the input's lines. What is refused says why.
 #![no_main]
 
@@ -33,6 +33,7 @@ fuzz_target!(|input: &[u8]| {
     explained(ggatec::check_arguments(arguments.iter().cloned()));
     explained(ggated::check_arguments(arguments.iter().cloned(), &resolve));
     explained(ggatel::check_arguments(arguments.iter().cloned()));
+    explained(hast::ctl::check_arguments(arguments.iter().cloned()));
     if let Some(request) = Request::from_args(arguments.iter().cloned()) {
         assert_eq!(Some(&arguments[2]), Some(&request.path.into_os_string()));
     }

@@ -175,7 +175,7 @@ fn status_for_people_and_for_programs() {
     assert_eq!(
         node.run("status -v").expect_code(0).stdout,
         "test: primary, /dev/da0 with none
-  state:       complete for 0 s
+  state:       complete
   why:         both nodes have the same data
   next:        nothing to do
 "
