@@ -2,13 +2,16 @@
 //! shell has still to do. The shell does it in any order that design 6.2 (a)
 //! to (d) allow.
 
+use crate::base;
 use crate::disk::{Disk, SECTOR};
+use crate::net::Way;
 use crate::rng::Rng;
 use hast_core::decision::{MapSent, OnImpossible};
 use hast_core::errno::Errno;
 use hast_core::extent::Extents;
+use hast_core::message::Extensions;
 use hast_core::metadata::{BLOCK, BLOCK_LENGTH, Consistency, CreateOptions, Metadata, Provider};
-use hast_core::primary::{self, Millis, Op, Primary, Replication};
+use hast_core::primary::{self, Behind, Millis, Op, Primary, Replication};
 use hast_core::secondary::{self, Discard, Secondary};
 use hast_core::slab::RequestId;
 use std::collections::VecDeque;
@@ -35,6 +38,16 @@ pub(crate) enum Machine {
     Off,
     Primary(Box<Primary>),
     Secondary(Box<Secondary>),
+    BasePrimary(Box<base::Primary>),
+    BaseSecondary(Box<base::Secondary>),
+}
+
+/// What a primary says of the pair.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    pub(crate) connected: bool,
+    pub(crate) behind: Behind,
+    pub(crate) peer_is_current: bool,
 }
 
 /// What the shell has still to do.
@@ -49,6 +62,8 @@ pub(crate) enum Todo {
     ClearMap,
     FillMap,
     DirectReads(bool),
+    /// The disk thread of a node of base takes its next request.
+    Base,
     /// With the buffer, since the place it was in is free already.
     Complete(Vec<u8>, u64, Result<(), Errno>),
 }
@@ -80,6 +95,8 @@ pub(crate) struct Node {
     pub(crate) powered: bool,
     /// The kernel serves reads from the disk.
     pub(crate) direct_reads: bool,
+    /// It runs FreeBSD's hastd.
+    pub(crate) is_base: bool,
     /// The component is a file, from which the kernel serves no reads.
     pub(crate) is_file: bool,
     /// The machine has said that it has stopped.
@@ -93,7 +110,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn new(is_file: bool) -> Self {
+    pub(crate) fn new(is_file: bool, is_base: bool) -> Self {
         let options = CreateOptions {
             extentsize: Some(EXTENT.into()),
             keepdirty: Some(2),
@@ -113,6 +130,7 @@ impl Node {
             buffers: vec![Vec::new(); 1024],
             powered: true,
             direct_reads: false,
+            is_base,
             is_file,
             has_stopped: false,
             discard: None,
@@ -183,6 +201,11 @@ impl Node {
     ) -> Result<(), String> {
         self.end();
         let (metadata, extents, map) = self.open()?;
+        if self.is_base {
+            let primary = base::Primary::new(metadata, extents, &map, replication, entropy, now);
+            self.machine = Machine::BasePrimary(Box::new(primary));
+            return Ok(());
+        }
         self.machine = Machine::Primary(Box::new(Primary::new(primary::Start {
             metadata,
             extents,
@@ -202,6 +225,11 @@ impl Node {
         self.direct_reads = false;
         self.failed_write = false;
         let (metadata, extents, map) = self.open()?;
+        if self.is_base {
+            let secondary = base::Secondary::new(metadata, map, now);
+            self.machine = Machine::BaseSecondary(Box::new(secondary));
+            return Ok(());
+        }
         self.machine = Machine::Secondary(Box::new(Secondary::new(secondary::Start {
             metadata,
             extents,
@@ -257,7 +285,77 @@ impl Node {
         Some(result)
     }
 
+    /// What it says of the pair, if it is primary.
+    pub(crate) fn standing(&self) -> Option<Standing> {
+        match &self.machine {
+            Machine::Primary(primary) => Some(Standing {
+                connected: primary.is_connected(),
+                behind: primary.behind(),
+                peer_is_current: primary.peer_is_current(),
+            }),
+            Machine::BasePrimary(primary) => Some(Standing {
+                connected: primary.is_connected(),
+                behind: primary.behind(),
+                peer_is_current: false,
+            }),
+            _ => None,
+        }
+    }
+
+    /// As a secondary, it is connected.
+    pub(crate) fn follows(&self) -> bool {
+        match &self.machine {
+            Machine::Secondary(secondary) => secondary.is_connected(),
+            Machine::BaseSecondary(secondary) => secondary.is_connected(),
+            _ => false,
+        }
+    }
+
+    /// The extensions it knows, if a primary that connects finds it.
+    pub(crate) fn listens(&self) -> Option<Extensions> {
+        match &self.machine {
+            Machine::Secondary(_) if !self.has_stopped => Some(secondary::EXTENSIONS),
+            Machine::BaseSecondary(_) => Some(Extensions::NONE),
+            _ => None,
+        }
+    }
+
+    /// The first of what a node of base has to send, and where to.
+    pub(crate) fn base_post(&mut self) -> Option<(base::Post, Way)> {
+        match &mut self.machine {
+            Machine::BasePrimary(primary) => Some((primary.posts.pop_front()?, Way::ToSecondary)),
+            Machine::BaseSecondary(secondary) => {
+                Some((secondary.posts.pop_front()?, Way::ToPrimary))
+            }
+            _ => None,
+        }
+    }
+
+    /// Puts what a node of base came up with where it belongs.
+    pub(crate) fn queue_base(&mut self) {
+        let has_work = match &mut self.machine {
+            Machine::BasePrimary(primary) => {
+                self.direct_reads |= primary.direct_reads && !self.is_file;
+                let answers = primary.answers.drain(..);
+                let complete = |(data, key, result)| Todo::Complete(data, key, result);
+                self.todo.extend(answers.map(complete));
+                primary.has_work()
+            }
+            Machine::BaseSecondary(secondary) => secondary.has_work(),
+            _ => return,
+        };
+        let asked = self.todo.iter().any(|todo| matches!(todo, Todo::Base));
+        if has_work && !asked {
+            self.todo.push(Todo::Base);
+        }
+    }
+
     pub(crate) fn tick(&mut self, now: Millis) {
+        match &mut self.machine {
+            Machine::BasePrimary(primary) => primary.tick(now, &mut self.disk),
+            Machine::BaseSecondary(secondary) => secondary.tick(now),
+            _ => {}
+        }
         self.primary(|primary, out| primary.tick(now, out));
         self.secondary(|secondary, out| secondary.tick(now, out));
     }
@@ -381,6 +479,11 @@ impl Node {
                 self.direct_reads = if ok { on } else { self.direct_reads };
                 self.primary(|primary, out| primary.direct_reads_set(on, ok, out));
             }
+            Todo::Base => match &mut self.machine {
+                Machine::BasePrimary(primary) => primary.work(fails, &mut self.disk),
+                Machine::BaseSecondary(secondary) => secondary.work(fails, &mut self.disk),
+                _ => {}
+            },
             Todo::Complete(..) => unreachable!("the client is told by the world"),
         }
     }
@@ -394,7 +497,7 @@ impl Node {
         let begun = match &mut self.machine {
             Machine::Primary(primary) => primary.begin_metadata_store(&mut block),
             Machine::Secondary(secondary) => secondary.begin_metadata_store(&mut block),
-            Machine::Off => return,
+            _ => return,
         };
         begun.expect("the name is short");
         assert!(block[SECTOR..].iter().all(|byte| *byte == 0), "it may tear");
@@ -457,12 +560,14 @@ impl Node {
 
     /// Nothing is left to do.
     pub(crate) fn is_idle(&self) -> bool {
-        let busy = match &self.machine {
-            Machine::Primary(primary) => primary.in_flight(),
-            Machine::Secondary(secondary) => secondary.in_flight(),
-            Machine::Off => 0,
+        let idle = match &self.machine {
+            Machine::Primary(primary) => primary.in_flight() == 0,
+            Machine::Secondary(secondary) => secondary.in_flight() == 0,
+            Machine::BasePrimary(primary) => primary.is_idle(),
+            Machine::BaseSecondary(secondary) => secondary.is_idle(),
+            Machine::Off => true,
         };
-        busy == 0 && self.todo.is_empty() && self.posts.is_empty()
+        idle && self.todo.is_empty() && self.posts.is_empty()
     }
 }
 

@@ -28,6 +28,7 @@ pub(crate) fn todo(todo: &Todo, fails: bool) -> String {
         Todo::ClearMap => "map: cleared".into(),
         Todo::FillMap => "map: filled with ones, flushed".into(),
         Todo::DirectReads(on) => format!("direct reads: {}", if *on { "on" } else { "off" }),
+        Todo::Base => "the disk thread of base takes its next request".into(),
         Todo::Complete(_, key, end) => format!("answer {key}: {}", result(*end)),
     };
     format!("{what}{}", if fails { "; FAILS" } else { "" })

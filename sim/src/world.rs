@@ -7,11 +7,11 @@ use crate::client::ClientOp;
 use crate::disk::{Health, SECTOR};
 use crate::faults::{Fault, Faults, Kind};
 use crate::net::{Link, Way};
-use crate::node::{DATA_SECTORS, Machine, Node, Todo};
+use crate::node::{DATA_SECTORS, Machine, Node, Standing, Todo};
 use crate::operator::{Claim, Rival, mode, name};
 use crate::rng::Rng;
 use crate::{images, receive, send, trace};
-use hast_core::primary::{Behind, Millis, Primary, Replication};
+use hast_core::primary::{Behind, Millis, Replication};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Steps with misfortune.
@@ -34,6 +34,8 @@ const LOOK: usize = 40;
 pub(crate) struct World {
     pub(crate) rng: Rng,
     pub(crate) faults: Faults,
+    pub(crate) cast: Cast,
+    /// The second may be base's.
     pub(crate) nodes: [Node; 2],
     pub(crate) link: Option<Link>,
     pub(crate) now: Millis,
@@ -70,9 +72,22 @@ pub(crate) struct Outcome {
     pub(crate) struck: Vec<Fault>,
 }
 
+/// Who plays.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Cast {
+    /// Two nodes of ours, in any role.
+    Ours,
+    /// Base is secondary, and never anything else: what our primary does with
+    /// it is checked like everything else.
+    BaseSecondary,
+    /// Base is primary, and never anything else. What it does to its own
+    /// clients nobody can prevent.
+    BasePrimary,
+}
+
 /// Runs one seed, without some of its faults.
-pub(crate) fn run(seed: u64, left_out: &BTreeSet<Fault>, tracing: bool) -> Outcome {
-    let mut world = World::new(seed, left_out.clone(), tracing);
+pub(crate) fn run(seed: u64, cast: Cast, left_out: &BTreeSet<Fault>, tracing: bool) -> Outcome {
+    let mut world = World::new(seed, cast, left_out.clone(), tracing);
     let result = world.live();
     Outcome {
         result,
@@ -81,7 +96,7 @@ pub(crate) fn run(seed: u64, left_out: &BTreeSet<Fault>, tracing: bool) -> Outco
 }
 
 impl World {
-    fn new(seed: u64, left_out: BTreeSet<Fault>, tracing: bool) -> Self {
+    fn new(seed: u64, cast: Cast, left_out: BTreeSet<Fault>, tracing: bool) -> Self {
         let mut rng = Rng::new(seed);
         let replication = mode(rng.below(3));
         let restless = rng.one_in(2);
@@ -94,7 +109,11 @@ impl World {
         Self {
             rng,
             faults: Faults::new(seed, left_out),
-            nodes: files.map(Node::new),
+            cast,
+            nodes: [
+                Node::new(files[0], false),
+                Node::new(files[1], cast != Cast::Ours),
+            ],
             link: None,
             now: Millis(0),
             replication,
@@ -110,7 +129,8 @@ impl World {
             peer_lost_cache: false,
             flush_must_fail: None,
             ops: BTreeMap::new(),
-            next_key: 1,
+            // Base gives all its own requests number 1 (K18).
+            next_key: 2,
             forgotten: 0,
             tracing,
         }
@@ -122,11 +142,8 @@ impl World {
         }
     }
 
-    pub(crate) fn primary(&self) -> Option<&Primary> {
-        match &self.nodes[self.serving?].machine {
-            Machine::Primary(primary) => Some(primary),
-            _ => None,
-        }
+    pub(crate) fn standing(&self) -> Option<Standing> {
+        self.nodes[self.serving?].standing()
     }
 
     fn live(&mut self) -> Result<(), String> {
@@ -134,7 +151,18 @@ impl World {
             self.step(step).map_err(|e| format!("step {step}: {e}"))?;
         }
         self.heal()?;
+        if self.cast == Cast::BasePrimary || self.is_stuck_with_base() {
+            return Ok(());
+        }
         self.fail_over()
+    }
+
+    /// Our primary lacks something and says so, which base does not hear:
+    /// it offers to be copied to. That is refused for good; an operator
+    /// changes the roles.
+    fn is_stuck_with_base(&self) -> bool {
+        let stuck = |s: Standing| s.behind == Behind::Local && !s.connected;
+        self.cast == Cast::BaseSecondary && self.standing().is_some_and(stuck)
     }
 
     fn step(&mut self, step: usize) -> Result<(), String> {
@@ -150,13 +178,14 @@ impl World {
                 _ => self.deliver(),
             }
         }
-        if step.is_multiple_of(LOOK) {
+        if step.is_multiple_of(LOOK) && self.cast != Cast::BasePrimary {
             images::check(self)?;
         }
         self.check()
     }
 
     fn check(&mut self) -> Result<(), String> {
+        self.nodes.iter_mut().for_each(Node::queue_base);
         self.notice_lost_cache()?;
         self.check_meeting()?;
         if let Some(error) = self.nodes.iter().find_map(|node| node.broken_rule.clone()) {
@@ -228,15 +257,14 @@ impl World {
     /// The client is warned by its next FLUSH; answers on their way were given
     /// before.
     fn notice_lost_cache(&mut self) -> Result<(), String> {
-        let (Some(serving), Some(primary)) = (self.serving, self.primary()) else {
+        let (Some(serving), Some(standing)) = (self.serving, self.standing()) else {
             return Ok(());
         };
-        if !self.peer_lost_cache || primary.is_connected() {
+        if !self.peer_lost_cache || standing.connected {
             return Ok(());
         }
-        let only_the_peer = primary.behind() == Behind::Local;
         self.peer_lost_cache = false;
-        if only_the_peer {
+        if standing.behind == Behind::Local {
             self.deliver_answers(serving)?;
             let now = self.history.now();
             if self.history.crashed() {
@@ -251,7 +279,7 @@ impl World {
             return Ok(());
         }
         self.say(|| format!("{}'s worker is killed", name(n)));
-        let behind = self.primary().is_some_and(|p| p.behind() == Behind::Local);
+        let behind = self.standing().is_some_and(|s| s.behind == Behind::Local);
         let may_serve = !behind || !self.nodes[n].says_consistent();
         let taken_over = self.faults.rng(Kind::Kill).one_in(2);
         let taken_over = taken_over && may_serve && self.serving == Some(n);
@@ -296,7 +324,7 @@ impl World {
     }
 
     pub(crate) fn time_goes_by(&mut self) {
-        let talking = self.primary().is_some_and(Primary::is_connected);
+        let talking = self.standing().is_some_and(|standing| standing.connected);
         self.now.0 += if talking { TICK } else { PAUSE };
         for node in &mut self.nodes {
             node.tick(self.now);
@@ -337,8 +365,7 @@ impl World {
         if let Some(post) = self.nodes[n].posts.front() {
             self.say(|| format!("{} says: {}", name(n), trace::post(post)));
         }
-        let listens = matches!(self.nodes[1 - n].machine, Machine::Secondary(_));
-        let listens = listens && !self.nodes[1 - n].has_stopped;
+        let listens = self.nodes[1 - n].listens();
         send::send(&mut self.nodes[n], &mut self.link, listens);
     }
 
@@ -370,10 +397,17 @@ impl World {
         match way {
             Way::ToPrimary => {
                 node.primary(|machine, out| machine.peer_down(primary, out));
+                if let Machine::BasePrimary(machine) = &mut node.machine {
+                    machine.peer_down(&mut node.disk);
+                }
             }
             Way::ToSecondary => {
                 if let Some(session) = secondary {
                     node.secondary(|machine, out| machine.peer_down(session, out));
+                }
+                if let Machine::BaseSecondary(machine) = &mut node.machine {
+                    let torn = receive::torn(link.stream(way));
+                    machine.link_ended(torn, &mut node.disk, &mut self.rng);
                 }
             }
         }
@@ -385,19 +419,15 @@ impl World {
     }
 
     fn in_sync(&self) -> bool {
-        let claims = |p: &Primary| p.is_connected() && p.behind() == Behind::Neither;
-        self.primary().is_some_and(claims)
+        let claims = |s: Standing| s.connected && s.behind == Behind::Neither;
+        self.standing().is_some_and(claims)
     }
 
     /// "In sync" means that both copies are the same, byte for byte.
     fn check_claim(&mut self) -> Result<(), String> {
         // A peer that has just gone takes its part of the claim with it.
-        let connected = |node: &Node| match &node.machine {
-            Machine::Secondary(machine) => machine.is_connected(),
-            Machine::Primary(_) => true,
-            Machine::Off => false,
-        };
-        if !self.in_sync() || !self.is_idle() || !self.nodes.iter().all(connected) {
+        let follows = self.nodes.iter().any(Node::follows);
+        if !self.in_sync() || !self.is_idle() || !follows {
             return Ok(());
         }
         self.discord = false;
@@ -438,6 +468,9 @@ impl World {
             {
                 self.resolve(1 - serving);
             }
+            if rest > REST / 4 && self.is_stuck_with_base() {
+                return Ok(());
+            }
             if rest > REST {
                 return Err(format!("no progress: {}", self.describe()));
             }
@@ -477,7 +510,10 @@ impl World {
     }
 
     fn describe(&self) -> String {
-        let report = self.primary().map(Primary::report);
+        let report = self.nodes.iter().find_map(|node| match &node.machine {
+            Machine::Primary(primary) => Some(primary.report()),
+            _ => None,
+        });
         let rival = self.rival.as_ref().map(|rival| rival.node);
         let disk = |n: usize| {
             let metadata = self.nodes[n].metadata();
