@@ -284,7 +284,7 @@ impl World {
         Ok(())
     }
 
-    fn lacks_something(&mut self, n: usize) -> bool {
+    pub(crate) fn lacks_something(&mut self, n: usize) -> bool {
         let began = self.history.now();
         let values = self.nodes[n].values();
         let mut sectors = values.into_iter().enumerate();

@@ -266,10 +266,11 @@ impl World {
         self.peer_lost_cache = false;
         if standing.behind == Behind::Local {
             self.deliver_answers(serving)?;
-            let now = self.history.now();
-            if self.history.crashed() {
-                self.flush_must_fail = Some(now);
+            // The primary flushes on its own, too.
+            if self.lacks_something(1 - serving) {
+                self.flush_must_fail = Some(self.history.now());
             }
+            self.history.crashed();
         }
         Ok(())
     }

@@ -207,6 +207,8 @@ impl Primary {
             self.standing.behind = Behind::Neither;
             self.standing.peer_is_current = true;
             self.direct.allow();
+            // Whoever waited for it to be known what lacks something.
+            self.answer_recorded(false, out);
             if core::mem::take(&mut self.sync.announced) {
                 out.push(Action::Notify(Notice::SyncDone));
             }

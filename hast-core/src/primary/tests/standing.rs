@@ -208,3 +208,21 @@ fn a_write_that_only_a_lost_peer_had_fails() {
     bench.primary.peer_down(session, &mut bench.out);
     assert_eq!(bench.completed(), Some(Err(Errno::EIO)));
 }
+
+/// Found by the simulator: the kernel had not answered whether direct reads
+/// are off before the component was complete again, and the write waited for
+/// ever.
+#[test]
+fn a_write_does_not_wait_for_direct_reads_once_nothing_is_lacking() {
+    let mut bench = Bench::new(Replication::Fullsync);
+    bench.connect();
+    bench.write();
+    bench.store_map(true);
+    bench.local(Err(Errno::EIO));
+    bench.answer(None);
+    while bench.primary.behind() == Behind::Local {
+        let stored = bench.store_map(true) | bench.store_metadata(true);
+        assert!(stored | bench.local(Ok(())).is_some() | bench.answer(None).is_some());
+    }
+    assert_eq!(bench.completed(), Some(Ok(())));
+}
