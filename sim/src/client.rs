@@ -2,7 +2,8 @@
 //! flushes, and what they may be answered.
 
 use crate::disk::SECTOR;
-use crate::node::{DATA, DATA_SECTORS, Machine, Todo, to_usize, value};
+use crate::node::{DATA, DATA_SECTORS, Machine, to_usize, value};
+use crate::shell::Todo;
 use crate::world::World;
 use hast_core::errno::Errno;
 use hast_core::primary::Op;

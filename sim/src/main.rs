@@ -16,8 +16,10 @@ mod net;
 mod node;
 mod operator;
 mod receive;
+mod rest;
 mod rng;
 mod send;
+mod shell;
 mod shrink;
 mod trace;
 mod world;
@@ -117,12 +119,11 @@ fn lament(start: u64, seeds: u64) -> bool {
         SEED.store(seed, Ordering::Relaxed);
         let outcome = world::run(seed, Cast::BasePrimary, &BTreeSet::new(), false);
         let Err(error) = outcome.result else { continue };
-        match kinds.iter().position(|kind| error.contains(kind)) {
-            Some(kind) => count[kind] += 1,
-            None => {
-                others += 1;
-                println!("seed {seed}: {error}");
-            }
+        if let Some(kind) = kinds.iter().position(|kind| error.contains(kind)) {
+            count[kind] += 1;
+        } else {
+            others += 1;
+            println!("seed {seed}: {error}");
         }
     }
     let [differed, old, stuck] = count;

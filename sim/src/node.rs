@@ -1,19 +1,17 @@
-//! A node: a disk, the kernel's gate, and a machine of hast-core with what its
-//! shell has still to do. The shell does it in any order that design 6.2 (a)
-//! to (d) allow.
+//! A node: a disk, the kernel's gate, and a machine of hast-core or of base with
+//! what its shell has still to do.
 
 use crate::base;
 use crate::disk::{Disk, SECTOR};
 use crate::net::Way;
 use crate::rng::Rng;
-use hast_core::decision::{MapSent, OnImpossible};
-use hast_core::errno::Errno;
+use crate::shell::{Post, Todo};
+use hast_core::decision::OnImpossible;
 use hast_core::extent::Extents;
 use hast_core::message::Extensions;
 use hast_core::metadata::{BLOCK, BLOCK_LENGTH, Consistency, CreateOptions, Metadata, Provider};
-use hast_core::primary::{self, Behind, Millis, Op, Primary, Replication};
-use hast_core::secondary::{self, Discard, Secondary};
-use hast_core::slab::RequestId;
+use hast_core::primary::{self, Behind, Millis, Primary, Replication};
+use hast_core::secondary::{self, Secondary};
 use std::collections::VecDeque;
 
 pub(crate) const DATA_SECTORS: usize = 64;
@@ -50,40 +48,6 @@ pub(crate) struct Standing {
     pub(crate) peer_is_current: bool,
 }
 
-/// What the shell has still to do.
-#[derive(Clone, Debug)]
-pub(crate) enum Todo {
-    Local(RequestId, Op),
-    LocalDone(RequestId, Op, Result<(), Errno>),
-    StoreMap,
-    MapWritten(Result<(), Errno>),
-    StoreMetadata,
-    MetadataWritten(Result<(), Errno>),
-    ClearMap,
-    FillMap,
-    DirectReads(bool),
-    /// The disk thread of a node of base takes its next request.
-    Base,
-    /// With the buffer, since the place it was in is free already.
-    Complete(Vec<u8>, u64, Result<(), Errno>),
-}
-
-/// What it has to send, in this order.
-#[derive(Clone, Debug)]
-pub(crate) enum Post {
-    Primary(primary::Action),
-    Secondary(secondary::Action),
-}
-
-impl Post {
-    fn is_sent_on(&self, link: primary::Session) -> bool {
-        match self {
-            Self::Primary(primary::Action::Send { session, .. }) => *session == link,
-            _ => false,
-        }
-    }
-}
-
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "they are independent facts")]
 pub(crate) struct Node {
@@ -101,8 +65,6 @@ pub(crate) struct Node {
     pub(crate) is_file: bool,
     /// The machine has said that it has stopped.
     pub(crate) has_stopped: bool,
-    /// What it last said to an operator who gave its data up.
-    pub(crate) discard: Option<Discard>,
     /// A write failed here since it became secondary.
     pub(crate) failed_write: bool,
     /// A rule of design 6.2 was broken.
@@ -133,7 +95,6 @@ impl Node {
             is_base,
             is_file,
             has_stopped: false,
-            discard: None,
             failed_write: false,
             broken_rule: None,
         }
@@ -241,50 +202,6 @@ impl Node {
         Ok(())
     }
 
-    /// An event for the primary, if there is one.
-    pub(crate) fn primary<T>(
-        &mut self,
-        event: impl FnOnce(&mut Primary, &mut Vec<primary::Action>) -> T,
-    ) -> Option<T> {
-        self.primary_with_data(|primary, _, out| event(primary, out))
-    }
-
-    /// The same, with the buffers at hand.
-    pub(crate) fn primary_with_data<T>(
-        &mut self,
-        event: impl FnOnce(&mut Primary, &mut [Vec<u8>], &mut Vec<primary::Action>) -> T,
-    ) -> Option<T> {
-        let Machine::Primary(primary) = &mut self.machine else {
-            return None;
-        };
-        let mut out = Vec::new();
-        let result = event(primary, &mut self.buffers, &mut out);
-        self.queue_primary(out);
-        Some(result)
-    }
-
-    /// An event for the secondary, if there is one.
-    pub(crate) fn secondary<T>(
-        &mut self,
-        event: impl FnOnce(&mut Secondary, &mut Vec<secondary::Action>) -> T,
-    ) -> Option<T> {
-        self.secondary_with_data(|secondary, _, out| event(secondary, out))
-    }
-
-    /// The same, with the buffers at hand.
-    pub(crate) fn secondary_with_data<T>(
-        &mut self,
-        event: impl FnOnce(&mut Secondary, &mut [Vec<u8>], &mut Vec<secondary::Action>) -> T,
-    ) -> Option<T> {
-        let Machine::Secondary(secondary) = &mut self.machine else {
-            return None;
-        };
-        let mut out = Vec::new();
-        let result = event(secondary, &mut self.buffers, &mut out);
-        self.queue_secondary(out);
-        Some(result)
-    }
-
     /// What it says of the pair, if it is primary.
     pub(crate) fn standing(&self) -> Option<Standing> {
         match &self.machine {
@@ -331,25 +248,6 @@ impl Node {
         }
     }
 
-    /// Puts what a node of base came up with where it belongs.
-    pub(crate) fn queue_base(&mut self) {
-        let has_work = match &mut self.machine {
-            Machine::BasePrimary(primary) => {
-                self.direct_reads |= primary.direct_reads && !self.is_file;
-                let answers = primary.answers.drain(..);
-                let complete = |(data, key, result)| Todo::Complete(data, key, result);
-                self.todo.extend(answers.map(complete));
-                primary.has_work()
-            }
-            Machine::BaseSecondary(secondary) => secondary.has_work(),
-            _ => return,
-        };
-        let asked = self.todo.iter().any(|todo| matches!(todo, Todo::Base));
-        if has_work && !asked {
-            self.todo.push(Todo::Base);
-        }
-    }
-
     pub(crate) fn tick(&mut self, now: Millis) {
         match &mut self.machine {
             Machine::BasePrimary(primary) => primary.tick(now, &mut self.disk),
@@ -358,185 +256,6 @@ impl Node {
         }
         self.primary(|primary, out| primary.tick(now, out));
         self.secondary(|secondary, out| secondary.tick(now, out));
-    }
-
-    /// Puts a primary's actions where they belong.
-    fn queue_primary(&mut self, actions: Vec<primary::Action>) {
-        use primary::Action as A;
-        for action in actions {
-            match action {
-                A::Local { id, op } => self.queue_local(id, op),
-                A::Complete { id, tag, result } => {
-                    let data = self.buffers[id.index()].clone();
-                    self.todo.push(Todo::Complete(data, tag, result));
-                }
-                A::StoreMap => self.todo.push(Todo::StoreMap),
-                A::StoreMetadata => self.todo.push(Todo::StoreMetadata),
-                A::DirectReads(on) => self.todo.push(Todo::DirectReads(on)),
-                A::Stopped => self.has_stopped = true,
-                A::Release(_) | A::Notify(_) => {}
-                A::Disconnect(ended, _) => {
-                    // What is still to be sent is of requests that have ended.
-                    self.posts.retain(|post| !post.is_sent_on(ended));
-                    self.posts.push_back(Post::Primary(action));
-                }
-                A::Send { .. } | A::Connect(_) | A::Hello(..) => {
-                    self.posts.push_back(Post::Primary(action));
-                }
-            }
-        }
-    }
-
-    fn queue_secondary(&mut self, actions: Vec<secondary::Action>) {
-        use secondary::Action as A;
-        for action in actions {
-            match action {
-                A::Local { id, op } => self.queue_local(id, op),
-                A::StoreMetadata => self.todo.push(Todo::StoreMetadata),
-                A::ClearMap => self.todo.push(Todo::ClearMap),
-                A::FillMap => self.todo.push(Todo::FillMap),
-                A::Stopped => self.has_stopped = true,
-                A::Discard(discard) => self.discard = Some(discard),
-                A::Release(_) | A::Notify(_) => {}
-                A::Answer(..) | A::Reply(..) | A::Close(_) => {
-                    self.posts.push_back(Post::Secondary(action));
-                }
-            }
-        }
-    }
-
-    /// (c): overlapping writes of the component are never outstanding
-    /// together.
-    fn queue_local(&mut self, id: RequestId, op: Op) {
-        let length = op.range().map_or(0, |range| to_usize(range.length()));
-        self.buffers[id.index()].resize(length, 0);
-        let overlaps = |todo: &&Todo| match (todo, op.range()) {
-            (Todo::Local(_, other) | Todo::LocalDone(_, other, _), Some(range)) => {
-                let both = op.modifies() && other.modifies();
-                both && other.range().is_some_and(|other| other.overlaps(range))
-            }
-            _ => false,
-        };
-        if let Some(other) = self.todo.iter().find(overlaps) {
-            self.broken_rule = Some(format!("{op:?} is handed out together with {other:?}"));
-        }
-        self.todo.push(Todo::Local(id, op));
-    }
-
-    /// Carries something out, or has it fail: then a write may have happened,
-    /// or a part of it.
-    pub(crate) fn perform(&mut self, todo: &Todo, fails: bool, rng: &mut Rng) {
-        let failed = fails.then_some(Errno::EIO);
-        let happens = !fails || rng.one_in(2);
-        match *todo {
-            Todo::Local(id, op) => {
-                let result = if fails {
-                    self.local_fails(id, op, happens, rng)
-                } else {
-                    self.local(id, op)
-                };
-                self.failed_write |= result.is_err() && op.modifies();
-                self.todo.push(Todo::LocalDone(id, op, result));
-            }
-            Todo::LocalDone(id, _, result) => {
-                self.primary(|primary, out| primary.local_done(id, result, out));
-                self.secondary(|secondary, out| secondary.local_done(id, result, out));
-            }
-            Todo::StoreMap => {
-                let (Machine::Primary(primary), disk) = (&mut self.machine, &mut self.disk) else {
-                    return;
-                };
-                let mut result = Ok(());
-                primary.begin_map_store(|sectors| {
-                    let written = disk.write(to_usize(sectors.offset), sectors.bytes);
-                    result = result.and(written);
-                });
-                self.todo.push(Todo::MapWritten(result));
-            }
-            Todo::MapWritten(written) => {
-                let stored = written.is_ok() && self.flushed(happens) && !fails;
-                self.primary(|primary, out| primary.map_stored(stored, out));
-            }
-            Todo::StoreMetadata => self.store_metadata(),
-            Todo::MetadataWritten(written) => {
-                let stored = written.is_ok() && self.flushed(happens) && !fails;
-                self.primary(|primary, out| primary.metadata_stored(stored, out));
-                self.secondary(|secondary, out| secondary.metadata_stored(stored, out));
-            }
-            Todo::ClearMap => {
-                let written = happens && self.disk.write(META, &[0; MAP]).is_ok();
-                self.secondary(|secondary, out| secondary.map_cleared(written && !fails, out));
-            }
-            Todo::FillMap => {
-                let mut map = Vec::new();
-                self.secondary(|secondary, _| secondary.write_map(MapSent::Full, &mut map));
-                let written = happens && self.disk.write(META, &map).is_ok();
-                let filled = written && self.flushed(true) && !fails;
-                self.secondary(|secondary, out| secondary.map_filled(filled, out));
-            }
-            Todo::DirectReads(on) => {
-                let ok = failed.is_none() && !(on && self.is_file);
-                self.direct_reads = if ok { on } else { self.direct_reads };
-                self.primary(|primary, out| primary.direct_reads_set(on, ok, out));
-            }
-            Todo::Base => match &mut self.machine {
-                Machine::BasePrimary(primary) => primary.work(fails, &mut self.disk),
-                Machine::BaseSecondary(secondary) => secondary.work(fails, &mut self.disk),
-                _ => {}
-            },
-            Todo::Complete(..) => unreachable!("the client is told by the world"),
-        }
-    }
-
-    fn flushed(&mut self, happens: bool) -> bool {
-        happens && self.disk.flush().is_ok()
-    }
-
-    fn store_metadata(&mut self) {
-        let mut block = [0; BLOCK_LENGTH];
-        let begun = match &mut self.machine {
-            Machine::Primary(primary) => primary.begin_metadata_store(&mut block),
-            Machine::Secondary(secondary) => secondary.begin_metadata_store(&mut block),
-            _ => return,
-        };
-        begun.expect("the name is short");
-        assert!(block[SECTOR..].iter().all(|byte| *byte == 0), "it may tear");
-        let written = self.disk.write(0, &block[..SECTOR]);
-        self.todo.push(Todo::MetadataWritten(written));
-    }
-
-    fn local(&mut self, id: RequestId, op: Op) -> Result<(), Errno> {
-        let buffer = &mut self.buffers[id.index()];
-        match op {
-            Op::Read(range) => {
-                self.disk.read(at(range.offset()), buffer);
-                Ok(())
-            }
-            Op::Write(range) => self.disk.write(at(range.offset()), buffer),
-            Op::Delete(range) => {
-                let zeros = vec![0; to_usize(range.length())];
-                self.disk.write(at(range.offset()), &zeros)
-            }
-            Op::Flush => self.disk.flush(),
-        }
-    }
-
-    fn local_fails(
-        &mut self,
-        id: RequestId,
-        op: Op,
-        happens: bool,
-        rng: &mut Rng,
-    ) -> Result<(), Errno> {
-        match op {
-            Op::Write(range) => {
-                let buffer = &self.buffers[id.index()];
-                self.disk.tear(at(range.offset()), buffer, rng);
-            }
-            _ if happens => self.local(id, op)?,
-            _ => {}
-        }
-        Err(Errno::EIO)
     }
 
     /// All data as a read of it would find it.
@@ -569,10 +288,6 @@ impl Node {
         };
         idle && self.todo.is_empty() && self.posts.is_empty()
     }
-}
-
-fn at(offset: u64) -> usize {
-    DATA + to_usize(offset)
 }
 
 /// What a sector holds: the key of a write, or 0.

@@ -2,7 +2,8 @@
 
 use crate::base;
 use crate::net::{Link, Way};
-use crate::node::{Node, Post};
+use crate::node::Node;
+use crate::shell::Post;
 use hast_core::decision::{MapSent, errmsg};
 use hast_core::message::{Extensions, LONGEST, Map, Reply, Request, Step2Reply, Step2Request};
 use hast_core::nv::Text;

@@ -1,7 +1,7 @@
 //! What happens, in words.
 
 use crate::client::describe;
-use crate::node::{Post, Todo};
+use crate::shell::{Post, Todo};
 use hast_core::errno::Errno;
 use hast_core::primary::{self, Outgoing};
 use hast_core::secondary::{self, Answer, Outcome};

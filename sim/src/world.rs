@@ -4,20 +4,19 @@
 
 use crate::checker::Checker;
 use crate::client::ClientOp;
-use crate::disk::{Health, SECTOR};
+use crate::disk::Health;
 use crate::faults::{Fault, Faults, Kind};
 use crate::net::{Link, Way};
-use crate::node::{DATA_SECTORS, Machine, Node, Standing, Todo};
+use crate::node::{DATA_SECTORS, Machine, Node, Standing};
 use crate::operator::{Claim, Rival, mode, name};
 use crate::rng::Rng;
+use crate::shell::Todo;
 use crate::{images, receive, send, trace};
 use hast_core::primary::{Behind, Millis, Replication};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Steps with misfortune.
 pub(crate) const STEPS: usize = 2000;
-/// Steps within which the pair must be in sync without it.
-const REST: usize = 60_000;
 /// Milliseconds of a tick while the nodes talk: short, since a message takes
 /// many steps.
 const TICK: u64 = 500;
@@ -157,14 +156,6 @@ impl World {
         self.fail_over()
     }
 
-    /// Our primary lacks something and says so, which base does not hear:
-    /// it offers to be copied to. That is refused for good; an operator
-    /// changes the roles.
-    fn is_stuck_with_base(&self) -> bool {
-        let stuck = |s: Standing| s.behind == Behind::Local && !s.connected;
-        self.cast == Cast::BaseSecondary && self.standing().is_some_and(stuck)
-    }
-
     fn step(&mut self, step: usize) -> Result<(), String> {
         self.misfortune()?;
         self.kernel()?;
@@ -184,7 +175,7 @@ impl World {
         self.check()
     }
 
-    fn check(&mut self) -> Result<(), String> {
+    pub(crate) fn check(&mut self) -> Result<(), String> {
         self.nodes.iter_mut().for_each(Node::queue_base);
         self.notice_lost_cache()?;
         self.check_meeting()?;
@@ -238,7 +229,7 @@ impl World {
         }
     }
 
-    fn power_cut(&mut self, n: usize) {
+    pub(crate) fn power_cut(&mut self, n: usize) {
         self.say(|| format!("{} loses power", name(n)));
         if let Some(rival) = self.rival.as_mut().filter(|rival| rival.node == n) {
             rival.checker.crashed();
@@ -332,7 +323,7 @@ impl World {
         }
     }
 
-    fn work(&mut self) -> Result<(), String> {
+    pub(crate) fn work(&mut self) -> Result<(), String> {
         let n = self.rng.below(2);
         let batch = 1 + self.rng.below(BATCH);
         (0..batch).try_for_each(|_| self.work_on(n))
@@ -356,7 +347,7 @@ impl World {
         Ok(())
     }
 
-    fn send(&mut self) {
+    pub(crate) fn send(&mut self) {
         let n = self.rng.below(2);
         let batch = 1 + self.rng.below(BATCH);
         (0..batch).for_each(|_| self.send_from(n));
@@ -370,7 +361,7 @@ impl World {
         send::send(&mut self.nodes[n], &mut self.link, listens);
     }
 
-    fn deliver(&mut self) {
+    pub(crate) fn deliver(&mut self) {
         let (Some(link), Some(serving)) = (&mut self.link, self.serving) else {
             return;
         };
@@ -413,117 +404,5 @@ impl World {
             }
         }
         self.say(|| format!("{} sees the end of the link {result:?}", name(n)));
-    }
-
-    fn is_idle(&self) -> bool {
-        self.nodes.iter().all(Node::is_idle)
-    }
-
-    fn in_sync(&self) -> bool {
-        let claims = |s: Standing| s.connected && s.behind == Behind::Neither;
-        self.standing().is_some_and(claims)
-    }
-
-    /// "In sync" means that both copies are the same, byte for byte.
-    fn check_claim(&mut self) -> Result<(), String> {
-        // A peer that has just gone takes its part of the claim with it.
-        let follows = self.nodes.iter().any(Node::follows);
-        if !self.in_sync() || !self.is_idle() || !follows {
-            return Ok(());
-        }
-        self.discord = false;
-        for claim in &mut self.claims {
-            claim.behind = false;
-        }
-        self.check_equal("the pair claims to be in sync")
-    }
-
-    pub(crate) fn check_equal(&self, claim: &str) -> Result<(), String> {
-        let (a, b) = (self.nodes[0].data(), self.nodes[1].data());
-        let mut sectors = a.chunks(SECTOR).zip(b.chunks(SECTOR));
-        match sectors.position(|(a, b)| a != b) {
-            None => Ok(()),
-            Some(sector) => Err(format!(
-                "{claim}, but sector {sector} differs; writes: {}",
-                self.history.describe(sector)
-            )),
-        }
-    }
-
-    /// Everything works again; both copies become the same, and every sector
-    /// is one the client may see.
-    fn heal(&mut self) -> Result<(), String> {
-        self.say(|| "misfortune ends".into());
-        self.faults.end();
-        self.restless = false;
-        for node in &mut self.nodes {
-            node.powered = true;
-            node.disk.health = Health::Fine;
-        }
-        let mut rest = 0;
-        while !(self.in_sync() && self.is_idle() && self.ops.is_empty()) {
-            rest += 1;
-            if rest % (REST / 4) == 0
-                && self.discord
-                && let Some(serving) = self.serving
-            {
-                self.resolve(1 - serving);
-            }
-            if rest > REST / 4 && self.is_stuck_with_base() {
-                return Ok(());
-            }
-            if rest > REST {
-                return Err(format!("no progress: {}", self.describe()));
-            }
-            match self.rng.below(8) {
-                0 => self.time_goes_by(),
-                1 => self.operator()?,
-                2..=4 => self.work()?,
-                5 => self.send(),
-                _ => self.deliver(),
-            }
-            self.check()?;
-        }
-        self.check_equal("the pair claims to be in sync")?;
-        let serving = self.serving.ok_or("nobody serves")?;
-        self.check_all_values(serving)
-    }
-
-    /// In the end the secondary takes the place of the primary, whose machine
-    /// is gone.
-    fn fail_over(&mut self) -> Result<(), String> {
-        let serving = self.serving.ok_or("nobody serves")?;
-        self.power_cut(serving);
-        if !self.claims[1 - serving].current {
-            return Err("a pair in sync has a peer that may not be promoted".into());
-        }
-        if self.claims[1 - serving].lost {
-            self.history.crashed();
-        }
-        self.check_all_values(1 - serving)
-    }
-
-    fn check_all_values(&mut self, n: usize) -> Result<(), String> {
-        let began = self.history.now();
-        let values = self.nodes[n].values();
-        let mut sectors = values.into_iter().enumerate();
-        sectors.try_for_each(|(sector, value)| self.check_value(sector, value, began))
-    }
-
-    fn describe(&self) -> String {
-        let report = self.nodes.iter().find_map(|node| match &node.machine {
-            Machine::Primary(primary) => Some(primary.report()),
-            _ => None,
-        });
-        let rival = self.rival.as_ref().map(|rival| rival.node);
-        let disk = |n: usize| {
-            let metadata = self.nodes[n].metadata();
-            metadata.map(|m| (m.counters, m.consistency, m.generation))
-        };
-        let (a, b) = (disk(0), disk(1));
-        format!(
-            "serving {:?}, rival {rival:?}, {report:?}, requests {:?}, to do {:?} {:?}, {a:?}, {b:?}",
-            self.serving, self.ops, self.nodes[0].todo, self.nodes[1].todo
-        )
     }
 }
