@@ -1,11 +1,12 @@
 //! ggatel(8), a provider over a local file or disk, as a library for its own
-//! `main`.
+//! `main` and for tests.
 
 mod local;
 mod options;
 
 pub use options::PROGRAM;
 
+use ggate::cli::CliError;
 use ggate::opener::Request;
 use ggate::{admin, daemon};
 use options::Command;
@@ -13,6 +14,12 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 const NAME: &str = "ggatel";
+
+/// Whether a command line is one, without doing what it says. For tests that
+/// make command lines up.
+pub fn check_arguments(args: impl IntoIterator<Item = OsString>) -> Result<(), CliError> {
+    options::parse(args).map(drop)
+}
 
 /// The program, with its arguments from its name on.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {

@@ -65,7 +65,7 @@ pub struct Wishes {
     pub wait: bool,
     /// Change no role of a primary whose provider somebody has open.
     pub if_closed: bool,
-    /// Send [`ResourceReply::report`].
+    /// Send [`ResourceReply::report`], and reasons.
     pub report: bool,
 }
 

@@ -37,7 +37,7 @@ pub(crate) struct Client {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
     /// There is no connection.
-    #[error("Unable to connect to hastd via uds://{}: {error}. {}", path.display(), advice(error))]
+    #[error("Unable to connect to hastd via uds://{}: {}. {}", path.display(), words(error), advice(error))]
     Connect {
         /// The control socket.
         path: PathBuf,
@@ -48,7 +48,7 @@ pub(crate) enum ClientError {
     #[error("Too many resources for one command.")]
     TooLong,
     /// Sending or receiving failed.
-    #[error("Lost hastd via uds://{} while {step}: {error}.", path.display())]
+    #[error("Lost hastd via uds://{} while {step}: {}.", path.display(), words(error))]
     Lost {
         /// The control socket.
         path: PathBuf,
@@ -87,6 +87,14 @@ impl ClientError {
             Self::Connect { .. } => 71,
             _ => 69,
         }
+    }
+}
+
+/// Without the number.
+fn words(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => nix::errno::Errno::from_raw(number).desc().to_owned(),
+        None => error.to_string(),
     }
 }
 

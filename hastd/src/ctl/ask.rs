@@ -23,6 +23,21 @@ pub(super) struct Question<'a> {
     pub(super) wishes: Wishes,
 }
 
+impl<'a> Question<'a> {
+    /// Without wishes, but perhaps for a report.
+    pub(super) fn new(command: Command, names: &'a [String], report: bool) -> Self {
+        let wishes = Wishes {
+            report,
+            ..Wishes::default()
+        };
+        Self {
+            command,
+            names,
+            wishes,
+        }
+    }
+}
+
 /// The last question: privileges are gone then, and nothing can be opened or
 /// connected to any more.
 pub(super) fn ask(config: &Config, question: Question<'_>) -> Result<Answer, Failure> {

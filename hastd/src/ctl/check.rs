@@ -9,7 +9,7 @@ use crate::check::{Finding, Report, check};
 use crate::config::Loaded;
 use crate::control::client::{ClientError, explain};
 use crate::log;
-use hast_core::message::{Command, ControlReply, Wishes};
+use hast_core::message::{Command, ControlReply};
 
 /// `EX_CONFIG`.
 const WRONG: u8 = 78;
@@ -38,14 +38,7 @@ pub(super) fn run(loaded: &Loaded, names: &[String], as_json: bool) -> Result<u8
 
 /// Without a daemon there is nobody to ask, which is no mistake.
 fn ask_the_daemon(loaded: &Loaded, names: &[String], report: &mut Report) -> Result<(), Failure> {
-    let question = Question {
-        command: Command::Check,
-        names,
-        wishes: Wishes {
-            report: true,
-            ..Wishes::default()
-        },
-    };
+    let question = Question::new(Command::Check, names, true);
     let unchecked = "whether both nodes agree was not checked";
     match ask(&loaded.config, question) {
         Ok(answer) => match read(&answer) {

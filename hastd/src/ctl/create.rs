@@ -6,7 +6,7 @@
 //! made is only overwritten with `--force`: it says which data is the newer
 //! one, and nothing else does.
 
-use super::human::size;
+use super::human::{sentence, size};
 use super::{BAD_DATA, find, first};
 use crate::component::{Component, ComponentError, Lock, Problem};
 use crate::config::{Config, Resource};
@@ -15,7 +15,6 @@ use ggate::gate::Access;
 use hast_core::bitmap::Bitmap;
 use hast_core::extent::Extents;
 use hast_core::metadata::{CreateOptions, DEFAULT_EXTENTSIZE, Metadata, MetadataError, Provider};
-use nix::errno::Errno;
 use std::os::fd::OwnedFd;
 
 /// Most extents that may be kept dirty: base keeps the number in a C int.
@@ -31,12 +30,15 @@ pub(super) struct Wanted {
     pub(super) force: bool,
 }
 
-/// Sentences without their full stop: the caller adds one.
 #[derive(Debug, thiserror::Error)]
 enum CreateError {
     #[error("{0}")]
     Open(ComponentError),
     #[error("{0}: it is mounted, or something else uses it")]
+    #[cfg_attr(
+        not(target_os = "linux"),
+        expect(dead_code, reason = "elsewhere it cannot be opened then")
+    )]
     InUse(String),
     #[error("{path} cannot become a component: {error} ({numbers})")]
     Impossible {
@@ -77,7 +79,7 @@ pub(super) fn run(config: &Config, names: &[String], wanted: Wanted) -> u8 {
     let (resources, mut status) = find(config, names);
     for resource in resources {
         if let Err(error) = create(resource, wanted) {
-            log::error!("[{}] {error}.", resource.name);
+            log::error!("[{}] {}", resource.name, sentence(&error));
             status = first(status, error.status());
         }
     }
@@ -177,13 +179,16 @@ fn history(
 ) -> Result<String, CreateError> {
     let map = component.read_map(extents).map_err(CreateError::Open)?;
     let changed = Bitmap::from_map(extents.count(), &map).count();
-    let changed = size(changed.saturating_mul(extents.extentsize().into()));
+    let changed = match changed.saturating_mul(extents.extentsize().into()) {
+        0 => "nothing".into(),
+        bytes => format!("up to {}", size(bytes)),
+    };
     let met = match metadata.resuid {
         Some(_) => "",
-        None => " and never met the other node",
+        None => ", never met the other node",
     };
     Ok(format!(
-        "holds {} of resource {}, was {} last{met}, has counters {} and {} and up to {changed} that the other node may lack",
+        "holds {} of resource {}, was {} last{met}, has counters {} and {} and {changed} that the other node may lack",
         size(metadata.datasize),
         metadata.resource,
         metadata.prevrole,
@@ -196,6 +201,7 @@ fn history(
 /// Exclusive it stays until this is dropped.
 #[cfg(target_os = "linux")]
 fn claim(resource: &Resource, component: &Component) -> Result<Option<OwnedFd>, CreateError> {
+    use nix::errno::Errno;
     use nix::fcntl::{OFlag, open};
     use nix::sys::stat::Mode;
     if !component.identity().map_err(CreateError::Open)?.is_disk() {

@@ -2,7 +2,7 @@
 //! Facts: spec/hast-disk.md section 4.
 
 use super::failure::Failure;
-use super::human::size;
+use super::human::{sentence, size};
 use super::output::print;
 use super::{find_or_all, first, json};
 use crate::component::{Component, ComponentError};
@@ -26,7 +26,8 @@ pub(super) fn run(config: &Config, names: &[String], as_json: bool) -> Result<u8
             }
             Ok(metadata) => print(&text(resource, metadata))?,
             Err(error) => {
-                log::error!("[{}] Unable to read metadata: {error}.", resource.name);
+                let why = sentence(error);
+                log::error!("[{}] Unable to read metadata: {why}", resource.name);
                 status = first(status, FAILED);
                 documents.push(json::Resource::of_failure(resource, error));
             }
@@ -43,7 +44,7 @@ fn peek(resource: &Resource) -> Result<Metadata, ComponentError> {
     let component = Component::open(&resource.local, Access::ReadOnly)?;
     let metadata = component.peek_metadata(&resource.name)?;
     if let Err(error) = component.read_metadata(&resource.name) {
-        log::warning!("[{}] {error}.", resource.name);
+        log::warning!("[{}] {}", resource.name, sentence(&error));
     }
     Ok(metadata)
 }

@@ -1,4 +1,6 @@
-//! Sizes and times for people.
+//! Sizes, times and sentences for people.
+
+use std::fmt::Display;
 
 /// A size as `humanize_number(3)` writes it for hastctl: at most four
 /// characters, powers of 1024, a decimal where it fits, then `B`.
@@ -40,6 +42,15 @@ pub(super) fn duration(seconds: u64) -> String {
     words.join(" ")
 }
 
+/// An error as a sentence: some end with a question already.
+pub(super) fn sentence(error: &impl Display) -> String {
+    let mut text = error.to_string();
+    if !text.ends_with(['.', '?', '!']) {
+        text.push('.');
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,6 +79,12 @@ mod tests {
         ] {
             assert_eq!(size(bytes), text, "{bytes}");
         }
+    }
+
+    #[test]
+    fn a_sentence_ends_once() {
+        assert_eq!(sentence(&"no such file"), "no such file.");
+        assert_eq!(sentence(&"is hastd serving it?"), "is hastd serving it?");
     }
 
     #[test]

@@ -7,18 +7,11 @@ use super::human::size;
 use super::json;
 use super::output::print;
 use crate::config::Config;
-use hast_core::message::{Command, ResourceReply, StatusReply, Wishes};
+use hast_core::message::{Command, ResourceReply, StatusReply};
 use std::fmt::{self, Write as _};
 
 pub(super) fn run(config: &Config, names: &[String], as_json: bool) -> Result<u8, Failure> {
-    let question = Question {
-        command: Command::Status,
-        names,
-        wishes: Wishes {
-            report: as_json,
-            ..Wishes::default()
-        },
-    };
+    let question = Question::new(Command::Status, names, as_json);
     let answer = ask(config, question)?;
     let reply = read(&answer)?;
     if as_json {

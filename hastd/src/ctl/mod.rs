@@ -34,6 +34,7 @@ pub use options::PROGRAM;
 use crate::config::{Config, ConfigError, Identity, Loaded, Resource};
 use crate::log;
 use failure::Failure;
+use ggate::cli::CliError;
 use options::{Command, Options};
 use output::print;
 use std::ffi::OsString;
@@ -41,6 +42,12 @@ use std::process::ExitCode;
 
 /// `EX_DATAERR`.
 const BAD_DATA: u8 = 65;
+
+/// Whether a command line is one, without doing what it says. For tests that
+/// make command lines up.
+pub fn check_arguments(args: impl IntoIterator<Item = OsString>) -> Result<(), CliError> {
+    options::parse(args).map(drop)
+}
 
 /// Runs hastctl with the arguments that follow its name.
 #[must_use]

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::control::client::explain;
 use crate::log;
 use crate::status::Report;
-use hast_core::message::{Command, ControlReply, ResourceReply, Wishes};
+use hast_core::message::{Command, ControlReply, ResourceReply};
 use std::io::IsTerminal as _;
 
 /// `EX_UNAVAILABLE`: there is nothing to resolve, or the user does not want to.
@@ -17,14 +17,7 @@ const NOT_DONE: u8 = 69;
 
 pub(super) fn run(config: &Config, name: &str, yes: bool) -> Result<u8, Failure> {
     let names = [name.to_owned()];
-    let question = |command| Question {
-        command,
-        names: &names,
-        wishes: Wishes {
-            report: true,
-            ..Wishes::default()
-        },
-    };
+    let question = |command| Question::new(command, &names, true);
     let answer = ask_first(config, question(Command::Status))?;
     let reply = read(&answer)?;
     let Some(resource) = reply.resources.first() else {
@@ -75,9 +68,13 @@ fn judge(resource: &ResourceReply<'_>) -> Result<Report, String> {
             "This node's data was given up already; the primary's is copied when it connects."
                 .into(),
         ),
+        "waiting" => Err(
+            "No primary is connected, so there is no split-brain known to resolve. Is the other \
+             node primary?"
+                .into(),
+        ),
         state => Err(format!(
-            "There is no split-brain to resolve: {state}, {}. It is found when the primary \
-             connects; is the other node primary?",
+            "There is no split-brain to resolve: {state}, {}.",
             report.reason
         )),
     }

@@ -38,14 +38,7 @@ pub(super) fn run(
 /// Base's daemon ignores what it does not know: it would destroy a provider
 /// that is open, or not wait. Only ours sends reports.
 fn require_ours(config: &Config, names: &[String], option: &'static str) -> Result<(), Failure> {
-    let question = Question {
-        command: Command::Status,
-        names,
-        wishes: Wishes {
-            report: true,
-            ..Wishes::default()
-        },
-    };
+    let question = Question::new(Command::Status, names, true);
     let answer = ask_first(config, question)?;
     let reply = read(&answer)?;
     let mut known = reply.resources.iter().filter(|one| one.failure().is_none());
@@ -77,14 +70,7 @@ fn tell(reply: &ControlReply<'_>, role: Role) {
 }
 
 pub(super) fn stop(config: &Config) -> Result<u8, Failure> {
-    let question = Question {
-        command: Command::Stop,
-        names: &[],
-        wishes: Wishes {
-            report: true,
-            ..Wishes::default()
-        },
-    };
+    let question = Question::new(Command::Stop, &[], true);
     let answer = ask(config, question)?;
     // Ours says that nothing failed. Base's, without a resource to refuse the
     // command for, says nothing at all.

@@ -8,7 +8,7 @@ use super::{json, verbose};
 use crate::config::Config;
 use crate::control::client::explain;
 use crate::log;
-use hast_core::message::{Command, ControlReply, ResourceReply, Wishes};
+use hast_core::message::{Command, ControlReply, ResourceReply};
 
 /// What to print.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,14 +22,7 @@ pub(super) enum Style {
 }
 
 pub(super) fn run(config: &Config, names: &[String], style: Style) -> Result<u8, Failure> {
-    let question = Question {
-        command: Command::Status,
-        names,
-        wishes: Wishes {
-            report: style != Style::Base,
-            ..Wishes::default()
-        },
-    };
+    let question = Question::new(Command::Status, names, style != Style::Base);
     let answer = ask(config, question)?;
     let reply = read(&answer)?;
     match style {

@@ -57,8 +57,11 @@ impl Lines {
 }
 
 fn add_report(lines: &mut Lines, report: &Report) {
-    let since = duration(report.since);
-    lines.add("state", format!("{} for {since}", report.state));
+    let state = match report.since {
+        0 => report.state.clone(),
+        since => format!("{} for {}", report.state, duration(since)),
+    };
+    lines.add("state", state);
     lines.add("why", &report.reason);
     if let Some(sync) = &report.sync {
         lines.add("progress", progress(sync));

@@ -221,10 +221,11 @@ impl Daemon {
         Ok(())
     }
 
+    /// Those of the configuration that everything is on its way to.
     fn know_remotes(&mut self) {
         let units = self.resources.iter();
         self.access
-            .set(units.filter_map(|unit| unit.config.remote.as_deref()));
+            .set(units.filter_map(|unit| unit.planned.remote.as_deref()));
     }
 
     /// Serves until the daemon was told to end and has.

@@ -35,7 +35,7 @@ impl Model {
                 ..Statistics::default()
             },
         };
-        about(match (unknown, request.command) {
+        about(&match (unknown, request.command) {
             (Some(name), _) => ResourceReply {
                 name,
                 error: Some(ControlCode::NO_RESOURCE),
@@ -230,7 +230,7 @@ fn a_primary_with_a_peer_is_listed_as_base_lists_it() {
             status.sourceaddr = Some("tcp4://10.0.0.1".into());
             status.workerpid = 1234;
         }
-        about(resource)
+        about(&resource)
     });
     assert_eq!(
         node.run("status").expect_code(0).stdout,
@@ -327,7 +327,7 @@ fn errors_end_with_base_s_status_and_are_told_in_words() {
 #[test]
 fn output_that_nobody_reads_is_no_panic() {
     let node = Node::new();
-    let _hastd = node.hastd(|_| about(status(Role::Init, "/dev/da0", None)));
+    let _hastd = node.hastd(|_| about(&status(Role::Init, "/dev/da0", None)));
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let mut command = node.sandbox.command("hastctl");

@@ -235,9 +235,9 @@ fn what_makes_no_sense_is_refused_with_its_numbers() {
 fn one_that_fails_stops_no_other() {
     let node = Node::new().with_image();
     let dir = node.sandbox.path().display();
-    let mut text = std::fs::read_to_string(node.sandbox.file("h.conf")).unwrap();
-    text += &format!("resource gone {{ on here {{ local {dir}/gone remote none }} }}\n");
-    node.sandbox.write("h.conf", text);
+    let gone = format!("resource gone {{ on here {{ local {dir}/gone remote none }} }}\n");
+    let text = std::fs::read_to_string(node.sandbox.file("h.conf")).unwrap();
+    node.sandbox.write("h.conf", text + &gone);
     let ours = node.run("create gone nosuch test").expect_code(65);
     assert!(ours.stderr.contains("Unknown resource nosuch"), "{ours:?}");
     assert!(ours.stderr.contains("[gone]"), "{ours:?}");

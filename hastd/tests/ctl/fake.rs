@@ -165,11 +165,11 @@ pub(crate) fn encode(reply: &ControlReply<'_>) -> Vec<u8> {
 }
 
 /// The answer about one resource.
-pub(crate) fn about(resource: ResourceReply<'_>) -> Vec<u8> {
+pub(crate) fn about(resource: &ResourceReply<'_>) -> Vec<u8> {
     encode(&ControlReply {
         error: None,
         reason: None,
-        resources: vec![resource],
+        resources: vec![*resource],
     })
 }
 

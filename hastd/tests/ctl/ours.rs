@@ -33,9 +33,9 @@ fn ours(request: &ControlRequest<'_>) -> Vec<u8> {
         Command::Status => {
             let mut resource = status(Role::Primary, "/dev/da0", None);
             resource.report = request.wishes.report.then_some(told.as_str().into());
-            about(resource)
+            about(&resource)
         }
-        Command::SetRole(_) => about(ResourceReply {
+        Command::SetRole(_) => about(&ResourceReply {
             name: "test".into(),
             role: Some("primary".into()),
             ..ResourceReply::default()
@@ -47,7 +47,7 @@ fn ours(request: &ControlRequest<'_>) -> Vec<u8> {
 /// Base's daemon: it ignores what it does not know.
 fn base(request: &ControlRequest<'_>) -> Vec<u8> {
     match request.command {
-        Command::Status => about(status(Role::Primary, "/dev/da0", None)),
+        Command::Status => about(&status(Role::Primary, "/dev/da0", None)),
         Command::SetRole(_) => ours(request),
         _ => refusal(ControlCode::UNKNOWN_COMMAND),
     }
@@ -116,7 +116,7 @@ fn a_wish_that_the_daemon_would_ignore_is_not_sent() {
 fn an_unknown_resource_is_told_as_such() {
     let node = Node::new();
     let hastd = node.hastd(|request| {
-        about(ResourceReply {
+        about(&ResourceReply {
             name: "nosuch".into(),
             error: Some(ControlCode::NO_RESOURCE),
             reason: request.wishes.report.then_some("never heard of it".into()),
@@ -135,7 +135,7 @@ fn an_unknown_resource_is_told_as_such() {
 fn a_provider_that_is_open_is_reported_with_its_error() {
     let node = Node::new();
     let _hastd = node.hastd(|request| match request.command {
-        Command::SetRole(_) => about(ResourceReply {
+        Command::SetRole(_) => about(&ResourceReply {
             name: "test".into(),
             error: Some(ControlCode(16)),
             reason: Some("somebody has its provider open".into()),
@@ -175,7 +175,7 @@ fn status_for_people_and_for_programs() {
     assert_eq!(
         node.run("status -v").expect_code(0).stdout,
         "test: primary, /dev/da0 with none
-  state:       complete for 0 s
+  state:       complete
   why:         both nodes have the same data
   next:        nothing to do
 "

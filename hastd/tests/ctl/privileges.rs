@@ -24,7 +24,7 @@ fn they_are_gone_before_the_answer_is_read() {
         let _hastd = node.hastd(move |_| {
             arrived.send(()).unwrap();
             gone.recv_timeout(DEADLINE).unwrap();
-            about(status(Role::Init, "/dev/da0", None))
+            about(&status(Role::Init, "/dev/da0", None))
         });
         let hastctl = node.sandbox.spawn("hastctl", arguments(line));
         waiting.recv_timeout(DEADLINE).unwrap();
@@ -60,7 +60,7 @@ fn they_are_gone_before_the_answer_is_read() {
 #[test]
 fn they_are_gone_before_the_answer_is_read() {
     let node = Node::new();
-    let _hastd = node.hastd(|_| about(status(Role::Init, "/dev/da0", None)));
+    let _hastd = node.hastd(|_| about(&status(Role::Init, "/dev/da0", None)));
     let finished = node.run("status -d").expect_code(0);
     let text = if geteuid().is_root() {
         "Privileges successfully dropped using "

@@ -31,9 +31,9 @@ fn daemon(node: &Node, role: Role, state: &str) -> Hastd {
         Command::Status => {
             let mut resource = status(role, "/dev/da0", None);
             resource.report = Some(told.as_str().into());
-            about(resource)
+            about(&resource)
         }
-        _ => about(ResourceReply {
+        _ => about(&ResourceReply {
             name: "test".into(),
             ..ResourceReply::default()
         }),
@@ -97,36 +97,35 @@ fn where_there_is_nothing_to_resolve_nothing_is_given_up() {
 #[test]
 fn what_the_daemon_refuses_was_not_done() {
     let node = Node::new();
-    let _hastd = node.hastd(|request| match request.command {
-        Command::Resolve => about(ResourceReply {
-            name: "test".into(),
-            error: Some(ControlCode(5)),
-            reason: Some("the metadata could not be stored".into()),
-            ..ResourceReply::default()
-        }),
-        _ => {
-            let told = r#"{"complete":false,"dirty":0,"extentsize":0,"keepdirty":0,
-                "statistics":{"reads":0,"writes":0,"deletes":0,"flushes":0,"activemap_updates":0,
-                    "read_errors":0,"write_errors":0,"delete_errors":0,"flush_errors":0},
-                "queues":{"idle":0,"local":0,"send":0,"recv":0,"done":0},
-                "report":{"state":"split-brain","reason":"","since":0,"next":"","dirty_here":null,
-                    "dirty_there":null,"sync":null,"last_error":null},
-                "daemon":{"role":"secondary","final_role":"secondary","workerpid":1,"ready":true,
-                    "restarts":0,"last_exit":null,"last_refusal":null}}"#;
-            let mut resource = status(Role::Secondary, "/dev/da0", None);
-            resource.report = Some(told.into());
-            about(resource)
+    let told = Told {
+        status: Status {
+            report: Report {
+                state: "split-brain".into(),
+                ..Report::default()
+            },
+            ..Status::default()
+        },
+        ..Told::default()
+    };
+    let told = serde_json::to_string(&told).unwrap();
+    let _hastd = node.hastd(move |request| {
+        let mut resource = status(Role::Secondary, "/dev/da0", None);
+        resource.report = Some(told.as_str().into());
+        if request.command == Command::Resolve {
+            resource = ResourceReply {
+                name: "test".into(),
+                error: Some(ControlCode(5)),
+                reason: Some("the metadata could not be stored".into()),
+                ..ResourceReply::default()
+            };
         }
+        about(&resource)
     });
     let finished = node
         .run("resolve --discard-local --yes test")
         .expect_code(5);
-    assert!(
-        finished
-            .stderr
-            .contains("was not given up: the metadata could not be stored"),
-        "{finished:?}"
-    );
+    let why = "was not given up: the metadata could not be stored";
+    assert!(finished.stderr.contains(why), "{finished:?}");
 }
 
 /// Runs it with somebody at a terminal who types `answer`.

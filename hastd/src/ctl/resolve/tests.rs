@@ -36,12 +36,12 @@ fn only_a_secondary_whose_primary_was_refused_gives_its_data_up() {
             "hastctl role secondary data",
         ),
         ("init", Some("init"), "Its role is init"),
+        ("secondary", Some("waiting"), "Is the other node primary?"),
         (
             "secondary",
-            Some("waiting"),
-            "no split-brain to resolve: waiting, so it is",
+            Some("connected"),
+            "to resolve: connected, so it is.",
         ),
-        ("secondary", Some("connected"), "no split-brain to resolve"),
         ("secondary", Some("discarded"), "given up already"),
         ("secondary", None, "hastctl create"),
     ] {

@@ -93,7 +93,7 @@ fn a_split_brain_shows_what_is_at_stake() {
 #[test]
 fn what_only_the_daemon_knows_is_there_when_it_matters() {
     let mut told = told(Report::default());
-    assert_eq!(shown(Some(&told)).lines().count(), 2);
+    assert_eq!(shown(Some(&told)).lines().count(), 1);
     told.daemon = Supervision {
         final_role: "init".into(),
         ready: false,
