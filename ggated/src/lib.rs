@@ -12,6 +12,7 @@ mod session;
 
 pub use exports::{ExportsError, Mistake};
 pub use listen::accept_until;
+pub use options::PROGRAM;
 pub use server::{LoadError, Server};
 
 use exports::{Exports, look_up};

@@ -21,10 +21,12 @@ const RECEIVE_BUFFER: Flag = Flag::value('R', "receive buffer");
 const SEND_BUFFER: Flag = Flag::value('S', "send buffer");
 const VERBOSE: Flag = Flag::switch('v', "verbose");
 
-static PROGRAM: Program = Program {
+/// The command line, as a table.
+pub static PROGRAM: Program = Program {
     name: "ggated",
     usage: "usage: ggated [-nv] [-a address] [-F pidfile] [-p port] [-R rcvbuf] [-S sndbuf] [exports file]\n",
     usage_status: 1,
+    subcommands: &[],
     flags: &[
         ADDRESS,
         PID,

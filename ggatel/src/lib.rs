@@ -1,7 +1,10 @@
-//! ggatel(8) as a library, for its own `main` and for tests.
+//! ggatel(8), a provider over a local file or disk, as a library for its own
+//! `main` and for tests.
 
 mod local;
 mod options;
+
+pub use options::PROGRAM;
 
 use ggate::cli::CliError;
 use ggate::opener::Request;

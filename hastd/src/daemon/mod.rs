@@ -41,6 +41,7 @@ mod start;
 mod unit;
 mod waker;
 
+pub use options::PROGRAM;
 pub use start::main;
 
 use crate::config::Config;

@@ -6,6 +6,8 @@
 //! lie in the folder: see [`Host::adapt`]. Providers are those of the software
 //! gate, so that real `hastd`s and `ggatec`s can take part.
 
+pub mod completions;
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
