@@ -40,8 +40,8 @@ bench: ## side by side with nbdkit
 test-drift: ## the committed bindings against FreeBSD's headers
 	sh scripts/test-drift.sh
 
-test-freebsd: build ## ggatec, ggated, ggatel against this FreeBSD's kernel, as root
-	sh tests/freebsd/ggate.sh
+test-freebsd: build ## the programs against this FreeBSD's kernel and base's programs, as root
+	sh scripts/test-freebsd.sh
 
 check: ## formatting, clippy, documentation
 	sh scripts/check.sh
