@@ -2,5 +2,7 @@
 
 mod completions;
 mod failover;
+mod guides;
 mod manuals;
 mod rc;
+mod troubleshooting;

@@ -149,7 +149,7 @@ fn the_examples_of_the_gate_run() {
                 .replace(
                     "ggatec rescue",
                     &format!(
-                        "pkill -9 -f 'ggatec creat[e].*127.0.0.1 .*da1'; ggatec rescue -p {port}"
+                        "pkill -9 -f 'ggatec creat[e].*$HOST/dev/da1'; ggatec rescue -p {port}"
                     ),
                 );
             let root = host.path("").display().to_string();
