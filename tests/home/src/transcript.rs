@@ -44,7 +44,9 @@ fn blocks(guide: &str) -> Vec<Vec<&str>> {
     blocks
 }
 
-fn of_block(block: &[&str]) -> Vec<Step> {
+/// The steps of one block.
+#[must_use]
+pub fn of_block(block: &[&str]) -> Vec<Step> {
     if let Some(path) = block.first().and_then(|line| line.strip_prefix("# /")) {
         return vec![Step::Write {
             path: format!("/{path}"),

@@ -3,7 +3,8 @@
 //! What differs from the guide's hosts is stated in [`Pair::adapt`]. Programs
 //! that only FreeBSD has write down how they were called.
 
-use home::transcript::{Step, steps};
+use home::manual::Manual;
+use home::transcript::{Step, of_block, steps};
 use home::{Host, read};
 use std::sync::atomic::{AtomicU8, Ordering};
 use testkit::process::wait_for;
@@ -160,30 +161,40 @@ impl Pair {
     }
 
     /// Does a whole guide; what can be seen from outside is looked at between.
-    fn follow(&self, guide: &str, look: impl Fn(&Self, usize, &str)) {
-        for step in steps(&read(guide)) {
+    fn follow(&self, steps: &[Step], look: impl Fn(&Self, usize, &str)) {
+        for step in steps {
             match step {
-                Step::Write { path, text } => self.write(&path, &text),
-                Step::Run { command, .. }
-                    if SKIPPED.iter().any(|skipped| command.starts_with(skipped)) => {}
+                Step::Write { path, text } => self.write(path, text),
+                Step::Run { command, .. } if is_skipped(command) => {}
                 Step::Run { on, command } => {
-                    let nodes = match &*on {
-                        "both" => vec![0, 1],
-                        name => NAMES
-                            .iter()
-                            .position(|known| *known == name)
-                            .into_iter()
-                            .collect(),
-                    };
-                    assert!(!nodes.is_empty(), "{guide}: who is {on}?");
-                    for node in nodes {
-                        self.run(node, &command);
-                        look(self, node, &command);
+                    for node in nodes(on) {
+                        self.run(node, command);
+                        look(self, node, command);
                     }
                 }
             }
         }
     }
+}
+
+fn is_skipped(command: &str) -> bool {
+    SKIPPED.iter().any(|skipped| command.starts_with(skipped))
+}
+
+/// Which hosts a prompt means.
+fn nodes(prompt: &str) -> Vec<usize> {
+    let nodes = NAMES.iter().position(|name| *name == prompt);
+    match prompt {
+        "both" => vec![0, 1],
+        _ => vec![nodes.unwrap_or_else(|| panic!("who is {prompt}?"))],
+    }
+}
+
+/// The files that freebsd.md begins with.
+fn files() -> Vec<Step> {
+    let mut steps = steps(&read("docs/freebsd.md"));
+    steps.retain(|step| matches!(step, Step::Write { .. }));
+    steps
 }
 
 /// What the text promises behind the commands.
@@ -207,7 +218,7 @@ fn promises(pair: &Pair, node: usize, command: &str) {
 #[test]
 fn freebsd_md_leads_from_empty_machines_to_a_fail_over() {
     let pair = Pair::new();
-    pair.follow("docs/freebsd.md", promises);
+    pair.follow(&steps(&read("docs/freebsd.md")), promises);
     // CARP's last word was that the first node serves. The other one was
     // upgraded since, and was given what it missed.
     assert!(pair.hosts[0].path("run/hast/data").exists());
@@ -224,13 +235,8 @@ fn freebsd_md_leads_from_empty_machines_to_a_fail_over() {
 #[test]
 fn migrating_md_changes_one_program_at_a_time() {
     let pair = Pair::new();
-    for step in steps(&read("docs/freebsd.md")) {
-        // What is there already: the pair in service, and a disk imported.
-        match step {
-            Step::Write { path, text } => pair.write(&path, &text),
-            Step::Run { .. } => {}
-        }
-    }
+    // What is there already: the pair in service, and a disk imported.
+    pair.follow(&files(), promises);
     for node in [0, 1] {
         pair.run(node, "hastctl create data");
         pair.run(node, "sysrc hastd_enable=YES");
@@ -242,7 +248,7 @@ fn migrating_md_changes_one_program_at_a_time() {
     pair.run(0, "sysrc ggated_enable=YES");
     pair.run(0, "service ggated start");
     pair.run(1, "ggatec create -u 0 10.0.0.1 /dev/da2");
-    pair.follow("docs/migrating.md", promises);
+    pair.follow(&steps(&read("docs/migrating.md")), promises);
     let status = pair.hosts[1]
         .run("hastctl status -v data")
         .expect_code(0)
@@ -252,4 +258,36 @@ fn migrating_md_changes_one_program_at_a_time() {
         pair.hosts[1].run("ggatec list").stdout,
         "ggate0\nhast/data\n"
     );
+}
+
+#[test]
+fn the_examples_of_hastctl_run() {
+    let pair = Pair::new();
+    pair.follow(&files(), promises);
+    for display in Manual::of("hastctl.8").displays("EXAMPLES") {
+        let steps = of_block(&display);
+        assert!(!steps.is_empty(), "{display:?}");
+        pair.follow(&steps, promises);
+    }
+}
+
+#[test]
+fn the_examples_of_hastd_run() {
+    let pair = Pair::new();
+    pair.follow(&files(), promises);
+    pair.run(0, "hastctl create data");
+    for display in Manual::of("hastd.8").displays("EXAMPLES") {
+        for command in display.iter().filter_map(|line| line.strip_prefix("# ")) {
+            match command {
+                // That is what the tests of the rc scripts do.
+                _ if command.starts_with("sysrc") || command.starts_with("service") => {}
+                // One runs already, and is in nobody's way.
+                "hastd -dF -c /tmp/hast.conf" => {
+                    let foreground = "hastctl stop; timeout 2 hastd -dF; test $? = 124";
+                    pair.run(0, foreground);
+                }
+                command => pair.run(0, command),
+            }
+        }
+    }
 }
