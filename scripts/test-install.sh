@@ -29,7 +29,7 @@ for make in ${MAKES:-make bmake}; do
 	done
 	# The usage text: it is the right program.
 	"$root/sbin/hastctl" help | grep -q 'hastctl create' || fail "hastctl help"
-	if grep -rlI '%%' "$root/etc" "$root/share/examples"; then
+	if grep -rlI '%%PREFIX%%' "$root/etc" "$root/share/examples"; then
 		fail "these do not say where they are"
 	fi
 	for script in "$root"/etc/rc.d/* "$root"/share/examples/hast/rc "$root/share/examples/hast/hast-switch"; do
