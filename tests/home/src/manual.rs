@@ -39,7 +39,7 @@ impl Manual {
         while let Some(line) = lines.next() {
             if line == ".Nm" {
                 let next = lines.peek().and_then(|line| line.strip_prefix(".Cm "));
-                subcommand = next.unwrap_or_default().to_owned();
+                next.unwrap_or_default().clone_into(&mut subcommand);
                 synopsis.insert(subcommand.clone(), Options::new());
             } else if let Some(flags) = line
                 .strip_prefix(".Op Fl ")
