@@ -1,7 +1,9 @@
 //! docs/troubleshooting.md has every message of the sources, and none that is
 //! no message any more.
 
-use home::messages::{all, landmark, landmark_of_pattern, sources};
+use home::messages::{
+    SCRIPTS, all, landmark, landmark_of_pattern, landmark_of_script, of_scripts, sources,
+};
 use home::read;
 use std::collections::BTreeSet;
 
@@ -12,7 +14,7 @@ fn every_message_is_explained() {
     let guide = read(GUIDE);
     let messages = all();
     assert!(
-        messages.len() > 150,
+        messages.len() > 500,
         "only {} messages found",
         messages.len()
     );
@@ -25,10 +27,25 @@ fn every_message_is_explained() {
 }
 
 #[test]
+fn what_scripts_say_is_explained() {
+    let guide = read(GUIDE);
+    let said = of_scripts();
+    assert!(said.len() > 15, "only {said:?} found");
+    for (script, message) in said {
+        let mark = landmark_of_script(&message);
+        let explained = mark.is_none_or(|mark| guide.contains(mark));
+        assert!(explained, "{GUIDE} lacks, of {script}: {message}");
+    }
+}
+
+#[test]
 fn nothing_is_explained_that_nobody_says() {
     let said = all().into_iter().chain(sources());
     let mut said: String = said.map(|(_, text)| text + "\n").collect();
-    said.push_str(&read("share/examples/hast/hast-switch"));
+    said.extend(SCRIPTS.map(read));
+    said.push_str(&read("tests/home/freebsd/rc.subr"));
+    // As they are formatted.
+    let said = said.replace("{{", "{").replace("}}", "}");
     let guide = read(GUIDE);
     let rows = guide
         .lines()
