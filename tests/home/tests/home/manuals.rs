@@ -247,6 +247,27 @@ fn the_exports_in_the_manual_are_understood() {
     assert_eq!(ggated::check_exports(text.as_bytes(), &resolve), Ok(5));
 }
 
+#[test]
+fn every_flag_of_the_exports_is_explained() {
+    let texts = texts_below("ggated/src");
+    let known = texts
+        .iter()
+        .find_map(|text| text.split_once("; known are ").map(|(_, list)| list));
+    let page = Manual::of("gg.exports.5");
+    let explained: BTreeSet<String> = page
+        .section("DESCRIPTION")
+        .filter_map(|line| line.strip_prefix(".Cm "))
+        .filter_map(|line| line.split(' ').next())
+        .map(str::to_lowercase)
+        .collect();
+    let known: BTreeSet<String> = known
+        .expect("the list in a message")
+        .split(", ")
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(explained, known);
+}
+
 /// What the manuals of the gate show is done, in their order, on one host: its
 /// prompts say whose part it is.
 #[test]
