@@ -20,6 +20,7 @@ demo-ggate: build ## a gate from server to client, on this machine
 test: ## everything that needs no other software
 	cargo test --workspace --exclude clients --locked --no-fail-fast
 	cargo run --release --locked -p sim -- --seeds 1000
+	cargo run --release --locked -p sim -- --base secondary --seeds 300
 
 test-clients: ## whole programs with fio, qemu, libnbd, nbdkit
 	sh scripts/test-clients.sh

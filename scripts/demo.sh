@@ -96,12 +96,13 @@ wait_for_sync() {
 	tries=0
 	last=
 	until hastctl status --json -c "$1.conf" data | grep -q '"state": *"complete"'; do
-		now=$(hastctl status -v -c "$1.conf" data)
-		[ "$now" = "$last" ] || printf '%s\n' "$now" | sed 's/^/   /'
+		# Of each state, and of each step of the way, one line.
+		now=$(hastctl status -v -c "$1.conf" data | sed -n 's/^  \(state\|progress\): */   /p' | tail -n 1)
+		[ "${now%% for *}" = "${last%% for *}" ] || printf '%s\n' "$now"
 		last=$now
 		tries=$((tries + 1))
-		[ "$tries" -lt 600 ] || die "node $1 does not get in sync"
-		sleep 0.2
+		[ "$tries" -lt 1200 ] || die "node $1 does not get in sync"
+		sleep 0.1
 	done
 	hastctl status -v -c "$1.conf" data | sed 's/^/   /'
 }
@@ -118,7 +119,7 @@ scribble() {
 }
 
 step "Two components, and one configuration for both nodes"
-truncate -s 256M a.img b.img
+truncate -s 1536M a.img b.img
 port=$((20000 + $$ % 10000))
 cat >hast.conf <<END
 on a {
@@ -172,6 +173,9 @@ scribble data one
 step "The secondary dies; writes go on"
 murder b
 scribble data two
+# A little everywhere, so that there is much to copy.
+run fio --name=everywhere --ioengine=nbd --uri="$(uri data)" --rw=randwrite --bs=4k --iodepth=16 \
+	--offset=200m --size=1300m --io_size=32m --output=fio.log >/dev/null || { cat fio.log; die "fio found an error"; }
 hastctl status -v -c a.conf data | sed 's/^/   /'
 
 step "It comes back, and gets what it missed"

@@ -34,6 +34,8 @@ pub struct Program {
     /// Exit status of a command line that is wrong: 1 for the ggate programs,
     /// 64 (`EX_USAGE`) for the HAST ones.
     pub usage_status: u8,
+    /// Sub-commands, as they are spelled; none if the program has none.
+    pub subcommands: &'static [&'static str],
     /// Every option of every sub-command.
     pub flags: &'static [Flag],
 }
@@ -105,6 +107,31 @@ impl Flag {
             only_in: Some(subcommands),
             ..self
         }
+    }
+
+    /// How it is written, its dash or dashes included.
+    #[must_use]
+    pub fn spelling(&self) -> String {
+        self.spelling.to_string()
+    }
+
+    /// What it is about, in a word or two.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Whether a value follows.
+    #[must_use]
+    pub const fn takes_value(&self) -> bool {
+        self.takes_value
+    }
+
+    /// Whether this sub-command has it.
+    #[must_use]
+    pub fn belongs_to(&self, subcommand: &str) -> bool {
+        self.only_in
+            .is_none_or(|allowed| allowed.contains(&subcommand))
     }
 
     fn to_arg(&self) -> Arg {
@@ -214,15 +241,15 @@ impl Program {
 
     /// Takes the sub-command, in any case, from the front of the arguments that
     /// follow the program's name, then parses the rest. Gives the name as
-    /// `subcommands` spells it.
+    /// [`Program::subcommands`] spells it.
     pub fn parse_subcommand(
         &'static self,
-        subcommands: &[&'static str],
         args: impl IntoIterator<Item = OsString>,
     ) -> Result<(&'static str, Parsed), CliError> {
         let mut args = args.into_iter();
         let word = args.next().ok_or_else(|| self.usage())?;
-        let subcommand = subcommands
+        let subcommand = self
+            .subcommands
             .iter()
             .find(|name| word.eq_ignore_ascii_case(name))
             .ok_or_else(|| self.usage())?;
@@ -254,10 +281,7 @@ impl Program {
             program: self,
             matches,
         };
-        let foreign = |flag: &&Flag| match (flag.only_in, subcommand) {
-            (Some(allowed), Some(this)) => !allowed.contains(&this),
-            _ => false,
-        };
+        let foreign = |flag: &&Flag| subcommand.is_some_and(|this| !flag.belongs_to(this));
         if self.flags.iter().filter(foreign).any(|f| parsed.given(f)) {
             return Err(self.usage());
         }

@@ -53,8 +53,8 @@ fn state(pair: &Pair, side: Side) -> String {
     let json = pair
         .hastctl(side, "status", &["--json", NAME])
         .expect_code(0);
-    let told: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
-    told["resources"][0]["report"]["state"]
+    let resources: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    resources["resources"][0]["report"]["state"]
         .as_str()
         .unwrap()
         .to_owned()
@@ -102,10 +102,7 @@ fn split_brain_is_reported_on_both_sides_and_resolved_by_copying_what_differs() 
     let refused = pair.hastctl(Side::B, "resolve", &["--discard-local", NAME]);
     assert!(refused.expect_code(64).stderr.contains("--yes"));
     let refused = pair.hastctl(Side::A, "resolve", &["--discard-local", "--yes", NAME]);
-    assert!(
-        refused.stderr.contains("make it secondary first"),
-        "{refused:?}"
-    );
+    assert!(refused.stderr.contains("make it secondary"), "{refused:?}");
     assert_eq!(state(&pair, Side::B), "split-brain");
     let resolved = pair.hastctl(Side::B, "resolve", &["--discard-local", "--yes", NAME]);
     assert!(resolved.expect_code(0).stdout.contains("given up"));
@@ -275,11 +272,10 @@ fn everything_hastctl_tells_can_be_had_as_json() {
         let told = pair.hastctl(Side::A, command, &["--json"]).expect_code(0);
         let json: serde_json::Value = serde_json::from_str(&told.stdout)
             .unwrap_or_else(|error| panic!("{command}: {error}: {told:?}"));
-        assert!(json.is_object(), "{command}");
+        assert!(json.is_array() || json.is_object(), "{command}");
     }
     let status = pair.hastctl(Side::A, "status", &["--json", NAME]).stdout;
     let status: serde_json::Value = serde_json::from_str(&status).unwrap();
-    let status = &status["resources"][0];
     for (field, value) in [
         ("name", NAME),
         ("role", "primary"),
@@ -287,7 +283,7 @@ fn everything_hastctl_tells_can_be_had_as_json() {
         ("replication", "memsync"),
         ("provname", NAME),
     ] {
-        assert_eq!(status[field], value, "{field}");
+        assert_eq!(status["resources"][0][field], value, "{field}");
     }
     for field in [
         "workerpid",
@@ -298,7 +294,7 @@ fn everything_hastctl_tells_can_be_had_as_json() {
         "report",
         "ready",
     ] {
-        assert!(!status[field].is_null(), "{field}");
+        assert!(!status["resources"][0][field].is_null(), "{field}");
     }
 }
 

@@ -90,16 +90,12 @@ impl Checker {
         }
     }
 
-    /// What is served from now on has lost what was not flushed. Whether that
-    /// was something that was confirmed.
-    pub(crate) fn crashed(&mut self) -> bool {
-        let mut lost = false;
+    /// What is served from now on has lost what was not flushed.
+    pub(crate) fn crashed(&mut self) {
         for write in self.sectors.iter_mut().flatten() {
-            lost |= write.confirmed && !write.is_flushed();
             write.confirmed = write.is_flushed();
         }
         self.interrupted();
-        lost
     }
 
     /// Nobody will answer what is under way.
@@ -205,7 +201,7 @@ mod tests {
         checker.flushed(began);
         checker.write_began(0, 8, 8);
         checker.write_ended(0, 8, true);
-        assert!(checker.crashed());
+        checker.crashed();
         let now = checker.now();
         assert!(!checker.may_read(0, 0, now));
         assert!(checker.may_read(0, 7, now) && checker.may_read(0, 8, now));

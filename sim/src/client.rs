@@ -2,7 +2,8 @@
 //! flushes, and what they may be answered.
 
 use crate::disk::SECTOR;
-use crate::node::{DATA, DATA_SECTORS, Todo, to_usize, value};
+use crate::node::{DATA, DATA_SECTORS, Machine, to_usize, value};
+use crate::shell::Todo;
 use crate::world::World;
 use hast_core::errno::Errno;
 use hast_core::primary::Op;
@@ -32,6 +33,17 @@ impl ClientOp {
             Op::Write(_) => self.key,
             _ => 0,
         }
+    }
+
+    /// What is in the request's buffer.
+    fn data(self) -> Vec<u8> {
+        let mut data = vec![0; sectors(self.op).len() * SECTOR];
+        if matches!(self.op, Op::Write(_)) {
+            for sector in data.chunks_mut(SECTOR) {
+                sector[..8].copy_from_slice(&self.key.to_le_bytes());
+            }
+        }
+        data
     }
 }
 
@@ -90,16 +102,14 @@ impl World {
     pub(crate) fn submit(&mut self, op: ClientOp) -> Result<(), String> {
         let node = self.serving.map(|n| &mut self.nodes[n]);
         let node = node.ok_or("nobody serves")?;
+        let data = op.data();
+        if let Machine::BasePrimary(primary) = &mut node.machine {
+            primary.request(op.key, op.op, data, &mut node.disk);
+            return Ok(());
+        }
         let taken = node.primary_with_data(|primary, buffers, out| {
             let id = primary.request(op.key, op.op, out).map_err(|_| "full")?;
-            let buffer = &mut buffers[id.index()];
-            buffer.clear();
-            buffer.resize(sectors(op.op).len() * SECTOR, 0);
-            if matches!(op.op, Op::Write(_)) {
-                for sector in buffer.chunks_mut(SECTOR) {
-                    sector[..8].copy_from_slice(&op.key.to_le_bytes());
-                }
-            }
+            buffers[id.index()] = data;
             Ok(())
         });
         taken.ok_or("who serves is no primary")?

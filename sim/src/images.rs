@@ -10,7 +10,7 @@
 use crate::disk::SECTOR;
 use crate::node::{DATA, DATA_SECTORS, EXTENT, META, Node, provider, to_usize};
 use crate::operator::name;
-use crate::world::World;
+use crate::world::{Cast, World};
 use hast_core::bitmap::Bitmap;
 use hast_core::decision::{self, Action, Decision, MapSent, OnImpossible, decide};
 use hast_core::metadata::{BLOCK_LENGTH, Consistency, Metadata};
@@ -20,6 +20,7 @@ use hast_core::units::{ExtentIndex, ResUid};
 /// Metadata and map of a node as they may be found.
 struct Image {
     node: usize,
+    is_base: bool,
     metadata: Metadata,
     map: Bitmap,
 }
@@ -32,7 +33,9 @@ pub(crate) fn check(world: &World) -> Result<(), String> {
     for a in &a {
         for b in &b {
             meet([a, b], &differ, &may_lose)?;
-            meet([b, a], &differ, &may_lose)?;
+            if world.cast == Cast::Ours {
+                meet([b, a], &differ, &may_lose)?;
+            }
         }
     }
     for (n, images) in [a, b].iter().enumerate() {
@@ -56,6 +59,7 @@ fn images(node: &Node, n: usize) -> Result<Vec<Image>, String> {
         for map in node.disk.versions(META / SECTOR) {
             images.push(Image {
                 node: n,
+                is_base: node.is_base,
                 metadata: metadata.clone(),
                 map: Bitmap::from_map(extents.count(), map),
             });
@@ -118,6 +122,11 @@ fn meet(
     let Action::Sync { map, source, .. } = action else {
         return Ok(());
     };
+    let stale = primary.metadata.consistency == Consistency::Inconsistent;
+    if stale && source == SyncSource::Primary {
+        // Base does not know, and our primary refuses.
+        return Ok(());
+    }
     let source = match source {
         SyncSource::Primary => primary.node,
         SyncSource::Secondary => secondary.node,
@@ -150,7 +159,11 @@ fn decided(primary: &Image, secondary: &Image, resuid: ResUid) -> Decision {
         resuid,
         counters: primary.metadata.counters,
         generation: primary.metadata.generation,
-        consistency: primary.metadata.consistency,
+        consistency: if secondary.is_base {
+            Consistency::Consistent
+        } else {
+            primary.metadata.consistency
+        },
     };
     let s = decision::Secondary {
         resuid: secondary.metadata.resuid,

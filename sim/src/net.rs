@@ -5,6 +5,7 @@
 use crate::receive::Coming;
 use crate::rng::Rng;
 use hast_core::frame::{Decoder, NODE_LIMIT};
+use hast_core::message::Extensions;
 use hast_core::primary;
 use hast_core::secondary;
 use std::collections::VecDeque;
@@ -63,11 +64,22 @@ pub(crate) enum Way {
     ToPrimary,
 }
 
+impl Way {
+    pub(crate) const fn back(self) -> Self {
+        match self {
+            Self::ToSecondary => Self::ToPrimary,
+            Self::ToPrimary => Self::ToSecondary,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) primary: primary::Session,
     /// Once the secondary has understood step 2.
     pub(crate) secondary: Option<secondary::Session>,
+    /// What both know.
+    pub(crate) extensions: Extensions,
     requests: Stream,
     replies: Stream,
     /// Nothing is sent any more; what was sent may arrive.
@@ -76,10 +88,11 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(primary: primary::Session) -> Self {
+    pub(crate) fn new(primary: primary::Session, extensions: Extensions) -> Self {
         Self {
             primary,
             secondary: None,
+            extensions,
             requests: Stream::new(),
             replies: Stream::new(),
             cut: false,

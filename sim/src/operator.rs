@@ -3,8 +3,8 @@
 
 use crate::checker::Checker;
 use crate::faults::Kind;
-use crate::node::{Machine, Node};
-use crate::world::World;
+use crate::node::{Machine, Node, Standing};
+use crate::world::{Cast, World};
 use hast_core::primary::{Behind, Primary, Replication};
 use hast_core::secondary;
 
@@ -50,7 +50,11 @@ impl World {
     }
 
     fn without_primary(&mut self, n: usize) -> Result<(), String> {
-        let promote = self.may_serve(n) || self.faults.strikes(Kind::Folly);
+        let promote = match self.cast {
+            Cast::Ours => self.may_serve(n) || self.faults.strikes(Kind::Folly),
+            Cast::BaseSecondary => n == 0,
+            Cast::BasePrimary => n == 1,
+        };
         match self.nodes[n].machine {
             Machine::Off if promote => self.promote(n),
             Machine::Off if self.rng.one_in(8) => self.become_secondary(n),
@@ -71,7 +75,7 @@ impl World {
         if self.nodes[n].has_stopped {
             return self.finish_stop(n);
         }
-        if self.draining || !self.restless {
+        if self.draining || !self.restless || self.nodes[n].is_base {
             return Ok(());
         }
         match self.rng.below(120) {
@@ -118,8 +122,8 @@ impl World {
     /// Ends a quarrel: for the node that serves, unless it says itself that
     /// its copy is not to be used.
     pub(crate) fn resolve(&mut self, secondary: usize) {
-        let stale = |primary: &Primary| primary.behind() == Behind::Local;
-        if !self.primary().is_some_and(stale) {
+        let behind = self.standing().map(|standing| standing.behind);
+        if behind != Some(Behind::Local) {
             return self.give_up(secondary);
         }
         self.say(|| format!("{} is to serve after all", name(secondary)));
@@ -136,7 +140,7 @@ impl World {
         }
         if self.rng.one_in(3) || !matches!(self.nodes[n].machine, Machine::Secondary(_)) {
             self.say(|| format!("{} is created anew", name(n)));
-            self.nodes[n] = Node::new(self.nodes[n].is_file);
+            self.nodes[n] = Node::new(self.nodes[n].is_file, self.nodes[n].is_base);
             self.rival = None;
         } else {
             self.say(|| format!("the data of {} is given up", name(n)));
@@ -175,14 +179,14 @@ impl World {
     pub(crate) fn stop_serving(&mut self, loses_power: bool) {
         let Some(n) = self.serving.take() else { return };
         let other = 1 - n;
-        let (current, answered, behind) = match &self.nodes[n].machine {
-            Machine::Primary(primary) => (
-                primary.peer_is_current(),
-                self.peer_has_what_was_answered(primary, other),
-                primary.behind() == Behind::Local,
+        let (current, answered, behind) = match self.nodes[n].standing() {
+            Some(standing) => (
+                standing.peer_is_current,
+                self.peer_has_what_was_answered(standing, other),
+                standing.behind == Behind::Local,
             ),
             // It was killed and nothing takes its place.
-            _ => (false, false, false),
+            None => (false, false, false),
         };
         self.claims[n] = Claim {
             current: true,
@@ -202,16 +206,15 @@ impl World {
     }
 
     /// Whether the peer has everything that was answered, flushed or not.
-    fn peer_has_what_was_answered(&self, primary: &Primary, other: usize) -> bool {
-        let Machine::Secondary(secondary) = &self.nodes[other].machine else {
-            return false;
-        };
-        let promised = match primary.behind() {
+    fn peer_has_what_was_answered(&self, primary: Standing, other: usize) -> bool {
+        let promised = match primary.behind {
             Behind::Neither => self.replication != Replication::Async && !self.reconfigured,
             Behind::Local => true,
             Behind::Peer => false,
         };
-        promised && primary.is_connected() && secondary.is_connected()
+        // Base throws away what is in its queues.
+        let peer = &self.nodes[other];
+        promised && primary.connected && peer.follows() && !peer.is_base
     }
 
     fn finish_stop(&mut self, n: usize) -> Result<(), String> {
@@ -281,7 +284,7 @@ impl World {
         Ok(())
     }
 
-    fn lacks_something(&mut self, n: usize) -> bool {
+    pub(crate) fn lacks_something(&mut self, n: usize) -> bool {
         let began = self.history.now();
         let values = self.nodes[n].values();
         let mut sectors = values.into_iter().enumerate();
@@ -297,11 +300,11 @@ impl World {
         };
         // A disk that failed to say that it lacks something leaves that to the
         // peer.
-        let behind = match &self.nodes[n].machine {
-            Machine::Primary(primary) => primary.behind() == Behind::Local,
-            _ => self.claims[n].behind,
+        let behind = match self.nodes[n].standing() {
+            Some(standing) => standing.behind == Behind::Local,
+            None => self.claims[n].behind,
         };
-        if given_up.is_some() || behind {
+        if given_up.is_some() || behind || self.nodes[n].is_base {
             return Ok(());
         }
         match history.mixture(&self.nodes[n].possible_values()) {
@@ -342,7 +345,7 @@ impl World {
     /// Two nodes that both wrote what the other lacks never meet as if
     /// nothing had happened. If only one did, its data is what counts.
     pub(crate) fn check_meeting(&mut self) -> Result<(), String> {
-        let connected = self.primary().is_some_and(Primary::is_connected);
+        let connected = self.standing().is_some_and(|standing| standing.connected);
         let (Some(rival), Some(serving), true) = (&self.rival, self.serving, connected) else {
             return Ok(());
         };

@@ -1,14 +1,16 @@
 //! What arrives at a node, in any pieces.
 
+use crate::base;
+use crate::disk::Disk;
 use crate::net::{Link, Stream, Way};
-use crate::node::{Node, to_usize};
+use crate::node::{Machine, Node, to_usize};
 use crate::rng::Rng;
 use hast_core::bitmap::Bitmap;
 use hast_core::decision::{self, Refusal};
 use hast_core::frame::Event;
-use hast_core::message::{Map, Opening, Reply, Request, Step2Reply, Step2Request};
+use hast_core::message::{Extensions, Map, Opening, Reply, Request, Step2Reply, Step2Request};
 use hast_core::payload::Header;
-use hast_core::primary::{self, Follows, Primary};
+use hast_core::primary::{self, Follows, Op, Primary};
 use hast_core::secondary::{self, Hello, Secondary, Taken};
 use hast_core::slab::RequestId;
 use hast_core::units::ByteRange;
@@ -19,6 +21,9 @@ pub(crate) enum Coming {
     Write(RequestId, Header),
     Read(RequestId, ByteRange, Header),
     Map(Step2),
+    /// For a node of base: a WRITE, or the answer to a READ.
+    BaseWrite(Request),
+    BaseRead(Reply, usize),
     Nothing,
 }
 
@@ -33,7 +38,14 @@ pub(crate) struct Step2 {
 /// Some bytes reach the secondary. An error ends the link.
 pub(crate) fn to_secondary(node: &mut Node, link: &mut Link, rng: &mut Rng) -> Result<(), String> {
     let bytes = link.arrive(Way::ToSecondary, rng);
+    if let Machine::BaseSecondary(secondary) = &mut node.machine {
+        let stream = link.stream(Way::ToSecondary);
+        return each(stream, &bytes, |stream, piece| {
+            to_base_secondary(secondary, &mut node.disk, stream, piece)
+        });
+    }
     let mut session = link.secondary;
+    let extensions = link.extensions;
     let stream = link.stream(Way::ToSecondary);
     let result = node.secondary_with_data(|secondary, buffers, out| {
         each(stream, &bytes, |stream, event| match event {
@@ -42,7 +54,7 @@ pub(crate) fn to_secondary(node: &mut Node, link: &mut Link, rng: &mut Rng) -> R
                 let Ok(Opening::Step2(step2)) = Opening::decode(&entries) else {
                     return Err("no step 2".into());
                 };
-                session = Some(secondary.hello(hello(&step2), out));
+                session = Some(secondary.hello(hello(&step2, extensions), out));
                 Ok(())
             }
             Piece::Message(entries) => {
@@ -84,7 +96,7 @@ fn each(
     }
 }
 
-fn hello(step2: &Step2Request<'_>) -> Hello {
+fn hello(step2: &Step2Request<'_>, extensions: Extensions) -> Hello {
     Hello {
         primary: decision::Primary {
             virgin: step2.virgin,
@@ -93,7 +105,7 @@ fn hello(step2: &Step2Request<'_>) -> Hello {
             generation: step2.generation,
             consistency: step2.consistency,
         },
-        extensions: secondary::EXTENSIONS,
+        extensions,
         dirty: step2.dirty,
     }
 }
@@ -165,6 +177,12 @@ fn data(
 /// Some bytes reach the primary. An error ends the link.
 pub(crate) fn to_primary(node: &mut Node, link: &mut Link, rng: &mut Rng) -> Result<(), String> {
     let bytes = link.arrive(Way::ToPrimary, rng);
+    if let Machine::BasePrimary(primary) = &mut node.machine {
+        let stream = link.stream(Way::ToPrimary);
+        return each(stream, &bytes, |stream, piece| {
+            to_base_primary(primary, &mut node.disk, stream, piece)
+        });
+    }
     let session = link.primary;
     let stream = link.stream(Way::ToPrimary);
     let result = node.primary_with_data(|primary, buffers, out| {
@@ -251,15 +269,134 @@ fn payload(
             received.map_err(|e| e.to_string())?;
             primary.data_received(session, out);
         }
-        Coming::Map(Step2 { node, source, map }) => {
-            let mut bytes = vec![0; to_usize(map.size.into())];
-            let received = map.payload.receive(&stream.payload, &mut bytes);
-            received.map_err(|e| e.to_string())?;
-            let extents = node.datasize.div_ceil(node.extentsize.into());
-            let bitmap = Bitmap::from_map(extents, &bytes);
-            primary.peer_up(session, node, source, Some(&bitmap), out);
+        Coming::Map(step2) => {
+            let map = step2.map(&stream.payload)?;
+            primary.peer_up(session, step2.node, step2.source, Some(&map), out);
         }
-        Coming::Write(..) | Coming::Nothing => {}
+        _ => {}
+    }
+    Ok(())
+}
+
+impl Step2 {
+    fn map(&self, payload: &[u8]) -> Result<Bitmap, String> {
+        let mut bytes = vec![0; to_usize(self.map.size.into())];
+        let received = self.map.payload.receive(payload, &mut bytes);
+        received.map_err(|e| e.to_string())?;
+        let extents = self.node.datasize.div_ceil(self.node.extentsize.into());
+        Ok(Bitmap::from_map(extents, &bytes))
+    }
+}
+
+fn to_base_secondary(
+    secondary: &mut base::Secondary,
+    disk: &mut Disk,
+    stream: &mut Stream,
+    piece: Piece,
+) -> Result<(), String> {
+    match piece {
+        Piece::Message(entries) if !stream.greeted => {
+            stream.greeted = true;
+            let Ok(Opening::Step2(step2)) = Opening::decode(&entries) else {
+                return Err("no step 2".into());
+            };
+            secondary.hello(&step2, disk);
+        }
+        Piece::Message(entries) => {
+            let request = Request::decode(&entries).map_err(|e| e.to_string())?;
+            let size = request.payload_size();
+            if size > 0 {
+                expect(stream, size, Coming::BaseWrite(request));
+            } else {
+                secondary.request(&request, Vec::new());
+            }
+        }
+        Piece::Payload(piece) => {
+            stream.payload.extend(piece);
+            if let Coming::BaseWrite(request) = stream.coming
+                && stream.decoder.payload_left() == 0
+            {
+                stream.coming = Coming::Nothing;
+                let data = written(&request, &stream.payload)?;
+                secondary.request(&request, data);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The data of a WRITE.
+fn written(request: &Request, wire: &[u8]) -> Result<Vec<u8>, String> {
+    let Request::Write { range, payload, .. } = request else {
+        return Err("payload of no write".into());
+    };
+    let mut data = vec![0; to_usize(range.length())];
+    let received = payload.receive(wire, &mut data);
+    received.map_err(|e| e.to_string())?;
+    Ok(data)
+}
+
+/// A WRITE whose data did not end, with what has come of it.
+pub(crate) fn torn(stream: &Stream) -> Option<(Op, Vec<u8>)> {
+    let Coming::BaseWrite(Request::Write { range, payload, .. }) = stream.coming else {
+        return None;
+    };
+    let mut data = stream.payload.clone();
+    // The rest is what the buffer held before.
+    data.resize(to_usize(range.length()), 0xdb);
+    payload.is_verbatim().then_some((Op::Write(range), data))
+}
+
+fn to_base_primary(
+    primary: &mut base::Primary,
+    disk: &mut Disk,
+    stream: &mut Stream,
+    piece: Piece,
+) -> Result<(), String> {
+    match piece {
+        Piece::Message(entries) if !stream.greeted => {
+            stream.greeted = true;
+            match Step2Reply::decode(&entries).map_err(|e| e.to_string())? {
+                Step2Reply::Refused { .. } => return Err("refused".into()),
+                Step2Reply::Accepted { node, source, map } => match map {
+                    None => primary.peer_up(node, source, None, disk),
+                    Some(map) => {
+                        let coming = Coming::Map(Step2 { node, source, map });
+                        expect(stream, map.payload.size, coming);
+                    }
+                },
+            }
+        }
+        Piece::Message(entries) => {
+            let reply = Reply::decode(&entries).map_err(|e| e.to_string())?;
+            let size = reply.payload_size();
+            if size > 0 {
+                let length = primary.length(&reply).ok_or("data nobody asked for")?;
+                expect(stream, size, Coming::BaseRead(reply, length));
+            } else {
+                primary.reply(&reply, Vec::new(), disk);
+            }
+        }
+        Piece::Payload(piece) => {
+            stream.payload.extend(piece);
+            if stream.decoder.payload_left() > 0 {
+                return Ok(());
+            }
+            match std::mem::replace(&mut stream.coming, Coming::Nothing) {
+                Coming::Map(step2) => {
+                    let map = step2.map(&stream.payload)?;
+                    primary.peer_up(step2.node, step2.source, Some(&map), disk);
+                }
+                Coming::BaseRead(reply, length) => {
+                    let mut data = vec![0; length];
+                    let header = reply.payload.ok_or("no payload")?;
+                    let received = header.receive(&stream.payload, &mut data);
+                    received.map_err(|e| e.to_string())?;
+                    primary.reply(&reply, data, disk);
+                }
+                _ => {}
+            }
+        }
     }
     Ok(())
 }

@@ -1,9 +1,11 @@
 //! What a node says, as bytes on the link.
 
+use crate::base;
 use crate::net::{Link, Way};
-use crate::node::{Node, Post};
+use crate::node::Node;
+use crate::shell::Post;
 use hast_core::decision::{MapSent, errmsg};
-use hast_core::message::{LONGEST, Map, Reply, Request, Step2Reply, Step2Request};
+use hast_core::message::{Extensions, LONGEST, Map, Reply, Request, Step2Reply, Step2Request};
 use hast_core::nv::Text;
 use hast_core::payload::{Checksum, Compression, Header, Workspace, prepare};
 use hast_core::primary::{self, Op, Outgoing};
@@ -22,11 +24,31 @@ pub(crate) fn wire(data: &[u8]) -> (Header, Vec<u8>) {
 }
 
 /// The first of what a node has to send leaves it.
-pub(crate) fn send(node: &mut Node, link: &mut Option<Link>, peer_listens: bool) {
+///
+/// The peer listens for a primary, and knows these extensions.
+pub(crate) fn send(node: &mut Node, link: &mut Option<Link>, listens: Option<Extensions>) {
+    if let Some((post, way)) = node.base_post() {
+        return send_base(post, way, link, listens);
+    }
     match node.posts.pop_front() {
-        Some(Post::Primary(action)) => send_primary(node, link, action, peer_listens),
+        Some(Post::Primary(action)) => send_primary(node, link, action, listens),
         Some(Post::Secondary(action)) => send_secondary(node, link, action),
         None => {}
+    }
+}
+
+fn send_base(post: base::Post, way: Way, link: &mut Option<Link>, listens: Option<Extensions>) {
+    match (post, link) {
+        (base::Post::Connect(step2), link) => {
+            if listens.is_some() {
+                let mut new = Link::new(primary::Session::default(), Extensions::NONE);
+                new.send(way, step2);
+                *link = Some(new);
+            }
+        }
+        (base::Post::Bytes(bytes), Some(link)) => link.send(way, bytes),
+        (base::Post::HangUp, Some(link)) => link.hang_up(way.back()),
+        (_, None) => {}
     }
 }
 
@@ -34,14 +56,14 @@ fn send_primary(
     node: &mut Node,
     link: &mut Option<Link>,
     action: primary::Action,
-    peer_listens: bool,
+    listens: Option<Extensions>,
 ) {
     let (session, bytes) = match action {
         primary::Action::Connect(session) => {
             node.primary(|primary, out| {
-                if peer_listens {
-                    *link = Some(Link::new(session));
-                    primary.accepted(session, secondary::EXTENSIONS, out);
+                if let Some(extensions) = listens {
+                    *link = Some(Link::new(session, extensions));
+                    primary.accepted(session, extensions, out);
                 } else {
                     primary.peer_down(session, out);
                 }
@@ -63,7 +85,7 @@ fn send_primary(
     }
 }
 
-fn step2(hello: &primary::Hello) -> Vec<u8> {
+pub(crate) fn step2(hello: &primary::Hello) -> Vec<u8> {
     let request = Step2Request {
         resource: Text(b"shared"),
         token: Token([7; Token::LEN]),
@@ -113,11 +135,15 @@ fn request(node: &Node, seq: Option<Seq>, what: Outgoing) -> Vec<u8> {
             }
         }
     };
-    let mut buffer = [0; LONGEST];
-    let length = request.encode(Version::MAX, &mut buffer).expect("it fits");
-    let mut bytes = buffer[..length].to_vec();
+    let mut bytes = encode_request(&request);
     bytes.extend(data);
     bytes
+}
+
+pub(crate) fn encode_request(request: &Request) -> Vec<u8> {
+    let mut buffer = [0; LONGEST];
+    let length = request.encode(Version::MAX, &mut buffer).expect("it fits");
+    buffer[..length].to_vec()
 }
 
 fn send_secondary(node: &mut Node, link: &mut Option<Link>, action: secondary::Action) {
@@ -160,7 +186,7 @@ fn send_secondary(node: &mut Node, link: &mut Option<Link>, action: secondary::A
     }
 }
 
-fn refusal(rule: hast_core::decision::Rule, own: hast_core::message::Node) -> Vec<u8> {
+pub(crate) fn refusal(rule: hast_core::decision::Rule, own: hast_core::message::Node) -> Vec<u8> {
     // The numbers in some of the texts are of no interest here.
     let nobody = hast_core::decision::Primary {
         virgin: false,

@@ -1,18 +1,18 @@
 //! A failing run with as few faults as it takes to fail.
 
 use crate::faults::Fault;
-use crate::world::{self, Outcome};
+use crate::world::{self, Cast, Outcome};
 use std::collections::BTreeSet;
 
 /// Shrinks the run of a seed and shows it. Whether it passes.
-pub(crate) fn shrink(seed: u64) -> bool {
-    let all = world::run(seed, &BTreeSet::new(), false);
+pub(crate) fn shrink(seed: u64, cast: Cast) -> bool {
+    let all = world::run(seed, cast, &BTreeSet::new(), false);
     if all.result.is_ok() {
         println!("seed {seed} passes");
         return true;
     }
-    let left_out = fewest(seed, all);
-    let outcome = world::run(seed, &left_out, true);
+    let left_out = fewest(seed, cast, all);
+    let outcome = world::run(seed, cast, &left_out, true);
     let faults: Vec<_> = outcome.struck.iter().map(Fault::to_string).collect();
     if let Err(error) = outcome.result {
         println!("seed {seed}: {error}");
@@ -22,7 +22,7 @@ pub(crate) fn shrink(seed: u64) -> bool {
 }
 
 /// The faults that can be left out: many at a time first, then one by one.
-fn fewest(seed: u64, all: Outcome) -> BTreeSet<Fault> {
+fn fewest(seed: u64, cast: Cast, all: Outcome) -> BTreeSet<Fault> {
     let mut left_out = BTreeSet::new();
     let mut struck = all.struck;
     let mut size = struck.len().div_ceil(2);
@@ -32,7 +32,7 @@ fn fewest(seed: u64, all: Outcome) -> BTreeSet<Fault> {
             let end = struck.len().min(at + size);
             let mut without = left_out.clone();
             without.extend(&struck[at..end]);
-            let outcome = world::run(seed, &without, false);
+            let outcome = world::run(seed, cast, &without, false);
             if outcome.result.is_err() {
                 left_out = without;
                 struck = outcome.struck;

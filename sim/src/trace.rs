@@ -1,7 +1,7 @@
 //! What happens, in words.
 
 use crate::client::describe;
-use crate::node::{Post, Todo};
+use crate::shell::{Post, Todo};
 use hast_core::errno::Errno;
 use hast_core::primary::{self, Outgoing};
 use hast_core::secondary::{self, Answer, Outcome};
@@ -28,6 +28,7 @@ pub(crate) fn todo(todo: &Todo, fails: bool) -> String {
         Todo::ClearMap => "map: cleared".into(),
         Todo::FillMap => "map: filled with ones, flushed".into(),
         Todo::DirectReads(on) => format!("direct reads: {}", if *on { "on" } else { "off" }),
+        Todo::Base => "the disk thread of base takes its next request".into(),
         Todo::Complete(_, key, end) => format!("answer {key}: {}", result(*end)),
     };
     format!("{what}{}", if fails { "; FAILS" } else { "" })

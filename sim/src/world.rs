@@ -4,20 +4,19 @@
 
 use crate::checker::Checker;
 use crate::client::ClientOp;
-use crate::disk::{Health, SECTOR};
+use crate::disk::Health;
 use crate::faults::{Fault, Faults, Kind};
 use crate::net::{Link, Way};
-use crate::node::{DATA_SECTORS, Machine, Node, Todo};
+use crate::node::{DATA_SECTORS, Machine, Node, Standing};
 use crate::operator::{Claim, Rival, mode, name};
 use crate::rng::Rng;
+use crate::shell::Todo;
 use crate::{images, receive, send, trace};
-use hast_core::primary::{Behind, Millis, Primary, Replication};
+use hast_core::primary::{Behind, Millis, Replication};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Steps with misfortune.
 pub(crate) const STEPS: usize = 2000;
-/// Steps within which the pair must be in sync without it.
-const REST: usize = 60_000;
 /// Milliseconds of a tick while the nodes talk: short, since a message takes
 /// many steps.
 const TICK: u64 = 500;
@@ -34,6 +33,8 @@ const LOOK: usize = 40;
 pub(crate) struct World {
     pub(crate) rng: Rng,
     pub(crate) faults: Faults,
+    pub(crate) cast: Cast,
+    /// The second may be base's.
     pub(crate) nodes: [Node; 2],
     pub(crate) link: Option<Link>,
     pub(crate) now: Millis,
@@ -70,9 +71,22 @@ pub(crate) struct Outcome {
     pub(crate) struck: Vec<Fault>,
 }
 
+/// Who plays.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Cast {
+    /// Two nodes of ours, in any role.
+    Ours,
+    /// Base is secondary, and never anything else: what our primary does with
+    /// it is checked like everything else.
+    BaseSecondary,
+    /// Base is primary, and never anything else. What it does to its own
+    /// clients nobody can prevent.
+    BasePrimary,
+}
+
 /// Runs one seed, without some of its faults.
-pub(crate) fn run(seed: u64, left_out: &BTreeSet<Fault>, tracing: bool) -> Outcome {
-    let mut world = World::new(seed, left_out.clone(), tracing);
+pub(crate) fn run(seed: u64, cast: Cast, left_out: &BTreeSet<Fault>, tracing: bool) -> Outcome {
+    let mut world = World::new(seed, cast, left_out.clone(), tracing);
     let result = world.live();
     Outcome {
         result,
@@ -81,7 +95,7 @@ pub(crate) fn run(seed: u64, left_out: &BTreeSet<Fault>, tracing: bool) -> Outco
 }
 
 impl World {
-    fn new(seed: u64, left_out: BTreeSet<Fault>, tracing: bool) -> Self {
+    fn new(seed: u64, cast: Cast, left_out: BTreeSet<Fault>, tracing: bool) -> Self {
         let mut rng = Rng::new(seed);
         let replication = mode(rng.below(3));
         let restless = rng.one_in(2);
@@ -94,7 +108,11 @@ impl World {
         Self {
             rng,
             faults: Faults::new(seed, left_out),
-            nodes: files.map(Node::new),
+            cast,
+            nodes: [
+                Node::new(files[0], false),
+                Node::new(files[1], cast != Cast::Ours),
+            ],
             link: None,
             now: Millis(0),
             replication,
@@ -110,7 +128,8 @@ impl World {
             peer_lost_cache: false,
             flush_must_fail: None,
             ops: BTreeMap::new(),
-            next_key: 1,
+            // Base gives all its own requests number 1 (K18).
+            next_key: 2,
             forgotten: 0,
             tracing,
         }
@@ -122,11 +141,8 @@ impl World {
         }
     }
 
-    pub(crate) fn primary(&self) -> Option<&Primary> {
-        match &self.nodes[self.serving?].machine {
-            Machine::Primary(primary) => Some(primary),
-            _ => None,
-        }
+    pub(crate) fn standing(&self) -> Option<Standing> {
+        self.nodes[self.serving?].standing()
     }
 
     fn live(&mut self) -> Result<(), String> {
@@ -134,6 +150,9 @@ impl World {
             self.step(step).map_err(|e| format!("step {step}: {e}"))?;
         }
         self.heal()?;
+        if self.cast == Cast::BasePrimary || self.is_stuck_with_base() {
+            return Ok(());
+        }
         self.fail_over()
     }
 
@@ -150,13 +169,14 @@ impl World {
                 _ => self.deliver(),
             }
         }
-        if step.is_multiple_of(LOOK) {
+        if step.is_multiple_of(LOOK) && self.cast != Cast::BasePrimary {
             images::check(self)?;
         }
         self.check()
     }
 
-    fn check(&mut self) -> Result<(), String> {
+    pub(crate) fn check(&mut self) -> Result<(), String> {
+        self.nodes.iter_mut().for_each(Node::queue_base);
         self.notice_lost_cache()?;
         self.check_meeting()?;
         if let Some(error) = self.nodes.iter().find_map(|node| node.broken_rule.clone()) {
@@ -209,7 +229,7 @@ impl World {
         }
     }
 
-    fn power_cut(&mut self, n: usize) {
+    pub(crate) fn power_cut(&mut self, n: usize) {
         self.say(|| format!("{} loses power", name(n)));
         if let Some(rival) = self.rival.as_mut().filter(|rival| rival.node == n) {
             rival.checker.crashed();
@@ -228,20 +248,20 @@ impl World {
     /// The client is warned by its next FLUSH; answers on their way were given
     /// before.
     fn notice_lost_cache(&mut self) -> Result<(), String> {
-        let (Some(serving), Some(primary)) = (self.serving, self.primary()) else {
+        let (Some(serving), Some(standing)) = (self.serving, self.standing()) else {
             return Ok(());
         };
-        if !self.peer_lost_cache || primary.is_connected() {
+        if !self.peer_lost_cache || standing.connected {
             return Ok(());
         }
-        let only_the_peer = primary.behind() == Behind::Local;
         self.peer_lost_cache = false;
-        if only_the_peer {
+        if standing.behind == Behind::Local {
             self.deliver_answers(serving)?;
-            let now = self.history.now();
-            if self.history.crashed() {
-                self.flush_must_fail = Some(now);
+            // The primary flushes on its own, too.
+            if self.lacks_something(1 - serving) {
+                self.flush_must_fail = Some(self.history.now());
             }
+            self.history.crashed();
         }
         Ok(())
     }
@@ -251,7 +271,7 @@ impl World {
             return Ok(());
         }
         self.say(|| format!("{}'s worker is killed", name(n)));
-        let behind = self.primary().is_some_and(|p| p.behind() == Behind::Local);
+        let behind = self.standing().is_some_and(|s| s.behind == Behind::Local);
         let may_serve = !behind || !self.nodes[n].says_consistent();
         let taken_over = self.faults.rng(Kind::Kill).one_in(2);
         let taken_over = taken_over && may_serve && self.serving == Some(n);
@@ -296,14 +316,14 @@ impl World {
     }
 
     pub(crate) fn time_goes_by(&mut self) {
-        let talking = self.primary().is_some_and(Primary::is_connected);
+        let talking = self.standing().is_some_and(|standing| standing.connected);
         self.now.0 += if talking { TICK } else { PAUSE };
         for node in &mut self.nodes {
             node.tick(self.now);
         }
     }
 
-    fn work(&mut self) -> Result<(), String> {
+    pub(crate) fn work(&mut self) -> Result<(), String> {
         let n = self.rng.below(2);
         let batch = 1 + self.rng.below(BATCH);
         (0..batch).try_for_each(|_| self.work_on(n))
@@ -327,7 +347,7 @@ impl World {
         Ok(())
     }
 
-    fn send(&mut self) {
+    pub(crate) fn send(&mut self) {
         let n = self.rng.below(2);
         let batch = 1 + self.rng.below(BATCH);
         (0..batch).for_each(|_| self.send_from(n));
@@ -337,12 +357,11 @@ impl World {
         if let Some(post) = self.nodes[n].posts.front() {
             self.say(|| format!("{} says: {}", name(n), trace::post(post)));
         }
-        let listens = matches!(self.nodes[1 - n].machine, Machine::Secondary(_));
-        let listens = listens && !self.nodes[1 - n].has_stopped;
+        let listens = self.nodes[1 - n].listens();
         send::send(&mut self.nodes[n], &mut self.link, listens);
     }
 
-    fn deliver(&mut self) {
+    pub(crate) fn deliver(&mut self) {
         let (Some(link), Some(serving)) = (&mut self.link, self.serving) else {
             return;
         };
@@ -370,123 +389,20 @@ impl World {
         match way {
             Way::ToPrimary => {
                 node.primary(|machine, out| machine.peer_down(primary, out));
+                if let Machine::BasePrimary(machine) = &mut node.machine {
+                    machine.peer_down(&mut node.disk);
+                }
             }
             Way::ToSecondary => {
                 if let Some(session) = secondary {
                     node.secondary(|machine, out| machine.peer_down(session, out));
                 }
+                if let Machine::BaseSecondary(machine) = &mut node.machine {
+                    let torn = receive::torn(link.stream(way));
+                    machine.link_ended(torn, &mut node.disk, &mut self.rng);
+                }
             }
         }
         self.say(|| format!("{} sees the end of the link {result:?}", name(n)));
-    }
-
-    fn is_idle(&self) -> bool {
-        self.nodes.iter().all(Node::is_idle)
-    }
-
-    fn in_sync(&self) -> bool {
-        let claims = |p: &Primary| p.is_connected() && p.behind() == Behind::Neither;
-        self.primary().is_some_and(claims)
-    }
-
-    /// "In sync" means that both copies are the same, byte for byte.
-    fn check_claim(&mut self) -> Result<(), String> {
-        // A peer that has just gone takes its part of the claim with it.
-        let connected = |node: &Node| match &node.machine {
-            Machine::Secondary(machine) => machine.is_connected(),
-            Machine::Primary(_) => true,
-            Machine::Off => false,
-        };
-        if !self.in_sync() || !self.is_idle() || !self.nodes.iter().all(connected) {
-            return Ok(());
-        }
-        self.discord = false;
-        for claim in &mut self.claims {
-            claim.behind = false;
-        }
-        self.check_equal("the pair claims to be in sync")
-    }
-
-    pub(crate) fn check_equal(&self, claim: &str) -> Result<(), String> {
-        let (a, b) = (self.nodes[0].data(), self.nodes[1].data());
-        let mut sectors = a.chunks(SECTOR).zip(b.chunks(SECTOR));
-        match sectors.position(|(a, b)| a != b) {
-            None => Ok(()),
-            Some(sector) => Err(format!(
-                "{claim}, but sector {sector} differs; writes: {}",
-                self.history.describe(sector)
-            )),
-        }
-    }
-
-    /// Everything works again; both copies become the same, and every sector
-    /// is one the client may see.
-    fn heal(&mut self) -> Result<(), String> {
-        self.say(|| "misfortune ends".into());
-        self.faults.end();
-        self.restless = false;
-        for node in &mut self.nodes {
-            node.powered = true;
-            node.disk.health = Health::Fine;
-        }
-        let mut rest = 0;
-        while !(self.in_sync() && self.is_idle() && self.ops.is_empty()) {
-            rest += 1;
-            if rest % (REST / 4) == 0
-                && self.discord
-                && let Some(serving) = self.serving
-            {
-                self.resolve(1 - serving);
-            }
-            if rest > REST {
-                return Err(format!("no progress: {}", self.describe()));
-            }
-            match self.rng.below(8) {
-                0 => self.time_goes_by(),
-                1 => self.operator()?,
-                2..=4 => self.work()?,
-                5 => self.send(),
-                _ => self.deliver(),
-            }
-            self.check()?;
-        }
-        self.check_equal("the pair claims to be in sync")?;
-        let serving = self.serving.ok_or("nobody serves")?;
-        self.check_all_values(serving)
-    }
-
-    /// In the end the secondary takes the place of the primary, whose machine
-    /// is gone.
-    fn fail_over(&mut self) -> Result<(), String> {
-        let serving = self.serving.ok_or("nobody serves")?;
-        self.power_cut(serving);
-        if !self.claims[1 - serving].current {
-            return Err("a pair in sync has a peer that may not be promoted".into());
-        }
-        if self.claims[1 - serving].lost {
-            self.history.crashed();
-        }
-        self.check_all_values(1 - serving)
-    }
-
-    fn check_all_values(&mut self, n: usize) -> Result<(), String> {
-        let began = self.history.now();
-        let values = self.nodes[n].values();
-        let mut sectors = values.into_iter().enumerate();
-        sectors.try_for_each(|(sector, value)| self.check_value(sector, value, began))
-    }
-
-    fn describe(&self) -> String {
-        let report = self.primary().map(Primary::report);
-        let rival = self.rival.as_ref().map(|rival| rival.node);
-        let disk = |n: usize| {
-            let metadata = self.nodes[n].metadata();
-            metadata.map(|m| (m.counters, m.consistency, m.generation))
-        };
-        let (a, b) = (disk(0), disk(1));
-        format!(
-            "serving {:?}, rival {rival:?}, {report:?}, requests {:?}, to do {:?} {:?}, {a:?}, {b:?}",
-            self.serving, self.ops, self.nodes[0].todo, self.nodes[1].todo
-        )
     }
 }

@@ -257,13 +257,15 @@ impl Pair {
         value.map(str::to_owned)
     }
 
-    /// Waits until a primary is connected and has nothing left to copy.
+    /// Waits until a primary says that both nodes are the same, which is later
+    /// than that nothing is left to copy: only then may the other one take
+    /// over without a word about it.
     pub fn wait_for_sync(&self, side: Side, name: &str, patience: Duration) {
         let deadline = Instant::now() + patience;
         loop {
-            let complete = self.field(side, name, "status").as_deref() == Some("complete");
-            let dirty = self.field(side, name, "dirty");
-            if complete && dirty.is_some_and(|dirty| dirty.starts_with("0 ")) {
+            let told = self.hastctl(side, "status", &["--json", name]);
+            let told: String = told.expect_code(0).stdout.split_whitespace().collect();
+            if told.contains("\"state\":\"complete\"") && told.contains("\"dirty\":0") {
                 return;
             }
             assert!(

@@ -11,6 +11,7 @@ static PROGRAM: Program = Program {
     name: "prog",
     usage: "usage: prog\n",
     usage_status: 1,
+    subcommands: &["create", "destroy"],
     flags: &[FORCE, VERBOSE, NODELAY, PORT, UNIT],
 };
 
@@ -23,7 +24,7 @@ fn parse(line: &str) -> Result<Parsed, CliError> {
 }
 
 fn subcommand(line: &str) -> Result<(&'static str, Parsed), CliError> {
-    PROGRAM.parse_subcommand(&["create", "destroy"], args(line))
+    PROGRAM.parse_subcommand(args(line))
 }
 
 fn complaint(error: CliError) -> String {
@@ -142,6 +143,7 @@ fn words_are_whole_and_unknown_ones_are_what_getopt_calls_them() {
         name: "prog",
         usage: "usage: prog\n",
         usage_status: 64,
+        subcommands: &[],
         flags: &[JSON, VERBOSE],
     };
     let parsed = WORDY.parse(args("-v --json all --json")).unwrap();

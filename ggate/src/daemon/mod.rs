@@ -159,6 +159,21 @@ fn wait_for(child: Pid, mut ready: PipeReader) -> io::Result<ExitCode> {
     }
 }
 
+/// Closes everything but the standard descriptors: what whoever started the
+/// program has left open by mistake would stay open in every process that it
+/// starts. Call it first of all.
+pub fn close_inherited() {
+    // SAFETY: the program has opened nothing yet, so nobody owns what is
+    // closed.
+    #[allow(unsafe_code)]
+    unsafe {
+        #[cfg(target_os = "linux")]
+        libc::close_range(3, libc::c_uint::MAX, 0);
+        #[cfg(target_os = "freebsd")]
+        libc::closefrom(3);
+    }
+}
+
 fn fork() -> nix::Result<ForkResult> {
     debug_assert!(single_threaded(), "fork with several threads");
     // SAFETY: the process has one thread, so no lock can be held and no

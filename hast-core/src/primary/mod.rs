@@ -19,22 +19,45 @@
 //! | `report` | what people and programs are told |
 //! | `stop` | the end of this life as primary |
 //!
-//! **Invariants**, and the re-introduced bug or test that breaks without it:
+//! **Invariants**, and what breaks without each: a test of this module, or a
+//! bug of base that the simulator finds when it is re-introduced.
 //!
 //! 1. A write is handed to a component, or sent, only when its extents' bits
-//!    are on stable storage (`a_write_waits_for_its_dirty_bit`).
+//!    are on stable storage; if they cannot be, it fails
+//!    (`a_write_waits_for_its_dirty_bit`,
+//!    `a_write_whose_dirty_bit_cannot_be_stored_fails`).
 //! 2. A request that one component has missed is answered with success only
 //!    after stable storage says which component that is: the own counters if
-//!    it is the peer's, the own consistency flag if it is the local one
-//!    (`a_write_alone_waits_for_the_counters`, K4, K10). FLUSH, too: what
-//!    the peer had not flushed when it went, it may have lost.
+//!    it is the peer's, the own consistency flag or the peer's counters if it
+//!    is the local one (`a_write_alone_waits_for_the_counters`,
+//!    `a_component_that_cannot_say_that_it_is_behind_is_given_away_by_the_peer`,
+//!    K4, K10). FLUSH, too: what the peer had not flushed when it went, it may
+//!    have lost (`a_flush_alone_waits_for_the_counters`).
 //! 3. At most one component is behind. A request that the other one misses,
-//!    too, fails.
+//!    too, fails, in every mode (`a_write_that_failed_on_both_fails_in_every_mode`,
+//!    K3).
 //! 4. Whatever may differ is in the map until it was copied and both have
-//!    confirmed a later flush (K1, K5).
-//! 5. A component that is behind is never read where it may differ, and never
-//!    copied from.
-//! 6. Every request is answered once. Without a peer, nothing waits for one.
+//!    confirmed a later flush, DELETE included
+//!    (`what_the_peer_did_not_answer_is_copied`,
+//!    `an_older_flush_does_not_end_a_synchronisation`, K1, K5, K13).
+//! 5. A component that is behind is never read where it may differ, by the
+//!    kernel neither, and never copied from
+//!    (`after_a_local_error_the_peer_is_read`,
+//!    `a_stale_copy_is_not_read_by_the_kernel_either`, K4, K15).
+//! 6. While the peer lacks something, nothing later reaches it unless its disk
+//!    says that it is not of one state
+//!    (`a_peer_that_lacks_something_changes_only_after_it_has_said_so`, K12).
+//! 7. The counters rise whenever this node begins to write alone, whatever they
+//!    were, and become equal only after everything is, with nothing missed
+//!    meanwhile (`what_the_peer_misses_at_the_very_end_opens_it_again`, K7). The
+//!    peer stores nothing that the own disk has not
+//!    (`the_peer_is_told_nothing_that_is_not_on_the_own_disk`).
+//! 8. What only a lost peer had is not answered with success, and what was, the
+//!    next FLUSH tells of (`a_write_that_only_a_lost_peer_had_fails`,
+//!    `what_only_a_lost_peer_had_is_told_of_by_the_next_flush`).
+//! 9. Every request is answered once. Without a peer, nothing waits for one,
+//!    and a stop ends (`a_silent_peer_is_given_up`,
+//!    `a_stop_ends_whatever_fails`).
 
 pub mod action;
 mod direct;

@@ -29,6 +29,8 @@ mod role;
 mod status;
 mod verbose;
 
+pub use options::PROGRAM;
+
 use crate::config::{Config, ConfigError, Identity, Loaded, Resource};
 use crate::log;
 use failure::Failure;

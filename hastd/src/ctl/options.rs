@@ -69,10 +69,20 @@ usage: hastctl create [-d] [-c config] [-e extentsize] [-k keepdirty]
   stop       end hastd in order
 ";
 
-static PROGRAM: Program = Program {
+/// Sub-commands, base's first.
+const COMMANDS: [&str; 9] = [
+    "create", "role", "list", "status", "dump", "check", "resolve", "stop", "help",
+];
+
+/// How many of them are base's.
+const OF_BASE: usize = 5;
+
+/// The command line, as a table.
+pub static PROGRAM: Program = Program {
     name: "hastctl",
     usage: USAGE,
     usage_status: 64,
+    subcommands: &COMMANDS,
     flags: &[
         CONFIG_FLAG,
         DEBUG,
@@ -89,12 +99,6 @@ static PROGRAM: Program = Program {
         YES,
     ],
 };
-
-/// Base's sub-commands.
-const BASE: [&str; 5] = ["create", "role", "list", "status", "dump"];
-
-/// Ours.
-const OURS: [&str; 4] = ["check", "resolve", "stop", "help"];
 
 /// What the user wants.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -139,7 +143,8 @@ pub(super) enum Command {
 /// is wanted.
 pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Option<Options>, CliError> {
     let args: Vec<OsString> = args.into_iter().collect();
-    let is_ours = |word: &OsString| OURS.iter().any(|ours| word.eq_ignore_ascii_case(ours));
+    let (_, ours) = COMMANDS.split_at(OF_BASE);
+    let is_ours = |word: &OsString| ours.iter().any(|ours| word.eq_ignore_ascii_case(ours));
     let ours = args.first().is_some_and(is_ours);
     parse_any(args).map_err(|error| match error {
         CliError::Usage {
@@ -154,7 +159,7 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Option<O
 }
 
 fn parse_any(args: Vec<OsString>) -> Result<Option<Options>, CliError> {
-    let (name, parsed) = PROGRAM.parse_subcommand(&[&BASE[..], &OURS].concat(), args)?;
+    let (name, parsed) = PROGRAM.parse_subcommand(args)?;
     if parsed.given(&HELP) {
         return Err(PROGRAM.usage());
     }

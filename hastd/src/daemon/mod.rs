@@ -41,6 +41,7 @@ mod start;
 mod unit;
 mod waker;
 
+pub use options::PROGRAM;
 pub use start::main;
 
 use crate::config::Config;
@@ -220,10 +221,11 @@ impl Daemon {
         Ok(())
     }
 
+    /// Those of the configuration that everything is on its way to.
     fn know_remotes(&mut self) {
         let units = self.resources.iter();
         self.access
-            .set(units.filter_map(|unit| unit.config.remote.as_deref()));
+            .set(units.filter_map(|unit| unit.planned.remote.as_deref()));
     }
 
     /// Serves until the daemon was told to end and has.

@@ -14,10 +14,12 @@ const PID_FILE: Flag = Flag::value('P', "pidfile");
 /// Ours.
 const TEST: Flag = Flag::switch('t', "test");
 
-static PROGRAM: Program = Program {
+/// The command line, as a table.
+pub static PROGRAM: Program = Program {
     name: "hastd",
     usage: "hastd: [-dFh] [-c config] [-P pidfile]\n",
     usage_status: 64,
+    subcommands: &[],
     flags: &[CONFIG_FLAG, DEBUG, FOREGROUND, HELP, PID_FILE, TEST],
 };
 

@@ -16,6 +16,7 @@ use ggate::daemon::{self, Mode, PidFile, PidFileError, Readiness, Start};
 use hast_core::units::Version;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -57,6 +58,8 @@ impl From<StartError> for Failure {
 /// hastd, but for its workers: with its arguments from its name on.
 #[must_use]
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // Workers and hooks get what they are given, and nothing else.
+    daemon::close_inherited();
     let options = match options::parse(args.into_iter().skip(1)) {
         Ok(options) => options,
         Err(error) => return error.report(),
@@ -108,7 +111,9 @@ fn load(options: &Options) -> Result<Loaded, Failure> {
 fn test(options: &Options) -> Result<(), Failure> {
     let loaded = read(options)?;
     let report = check::check(&loaded);
-    print!("{report}");
+    // Who looks may have seen enough.
+    let mut out = std::io::stdout();
+    let _ = write!(out, "{report}");
     if report.has_errors() {
         return Err(Failure {
             status: CONFIGURATION,
@@ -116,7 +121,8 @@ fn test(options: &Options) -> Result<(), Failure> {
         });
     }
     let count = loaded.config.resources.len();
-    println!("{}: {count} resources, no errors.", loaded.path.display());
+    let path = loaded.path.display();
+    let _ = writeln!(out, "{path}: {count} resources, no errors.");
     Ok(())
 }
 

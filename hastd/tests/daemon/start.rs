@@ -138,6 +138,29 @@ fn it_says_what_goes_on_when_asked() {
     hastd.wait_for_line("1 resources, ");
 }
 
+/// What somebody forgot to close is not handed on to workers.
+#[cfg(target_os = "linux")]
+#[test]
+fn descriptors_of_whoever_started_it_are_closed() {
+    let node = Node::new().with("data", "none");
+    node.configure();
+    let log = node.sandbox.write("log", "");
+    let started = format!(
+        "exec {HASTD} -F -c hast.conf 3<hast.conf 7<hast.conf >{}",
+        log.display()
+    );
+    let running = node.sandbox.spawn("/bin/sh", ["-c", &started]);
+    wait_for("it to listen", || {
+        let said = std::fs::read_to_string(&log).unwrap();
+        said.contains("Listening on address").then_some(())
+    });
+    let descriptors = std::fs::read_dir(format!("/proc/{}/fd", running.pid())).unwrap();
+    for descriptor in descriptors {
+        let target = std::fs::read_link(descriptor.unwrap().path()).unwrap_or_default();
+        assert!(!target.ends_with("hast.conf"), "{target:?}");
+    }
+}
+
 #[test]
 fn a_dry_run_only_looks() {
     let node = Node::new().with("data", "none");

@@ -330,12 +330,12 @@ impl Ggctl for Software {
     }
 }
 
-/// Reads what other processes write: `text` as the record of a unit and as an
-/// answer to a question about a gate. Whether it is either. For tests that make
-/// such texts up.
+/// Reads what other processes write: `text` as the record of a unit, as a
+/// question about a gate and as an answer to one. Whether it is any of these.
+/// For tests that make such texts up.
 #[must_use]
 pub fn is_intelligible(text: &str) -> bool {
-    Record::parse(text).is_some() || control::is_answer(text)
+    Record::parse(text).is_some() || control::is_intelligible(text)
 }
 
 fn describe(unit: Unit, record: Record, state: Option<State>) -> GateInfo {

@@ -443,3 +443,59 @@ impl Unit {
         interests.until(self.due());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::children::Binary;
+    use crate::daemon::dial::Dialer;
+    use crate::daemon::hooks::Hooks;
+    use crate::daemon::inquire::Inquirer;
+    use crate::daemon::resource::tests::config;
+    use crate::daemon::waker::Bell;
+    use crate::ipc::Event::{Connect, SplitBrain};
+    use std::os::unix::fs::PermissionsExt as _;
+    use testkit::process::wait_for;
+
+    fn around() -> Around {
+        let (_, waker) = Bell::new().unwrap();
+        Around {
+            binary: Binary::own().unwrap(),
+            sandbox: None,
+            foreground: false,
+            hooks: Hooks::new(false),
+            dialer: Dialer::new(waker.clone()),
+            inquirer: Inquirer::new(waker),
+            reap: false,
+            answers: Vec::new(),
+        }
+    }
+
+    /// K25: base runs the hook at each attempt to connect, every 10 seconds,
+    /// on both nodes.
+    #[test]
+    fn a_split_brain_is_told_once_until_something_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let hook = dir.path().join("hook");
+        std::fs::write(&hook, "#!/bin/sh\necho $1 >>$(dirname $0)/told\n").unwrap();
+        std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mut around = around();
+        let mut unit = Unit::new(1, config(), false);
+        unit.config.exec = Some(hook);
+        let now = Instant::now();
+        for event in [SplitBrain, SplitBrain, SplitBrain, Connect, SplitBrain] {
+            unit.heard_event(event, now, &mut around);
+        }
+        let expected = "split-brain\nconnect\nsplit-brain\n";
+        wait_for("the hooks", || {
+            around.hooks.attend(Instant::now());
+            let told = std::fs::read_to_string(dir.path().join("told")).unwrap_or_default();
+            (told.len() >= expected.len()).then(|| assert_eq!(told, expected))
+        });
+    }
+
+    #[test]
+    fn a_worker_s_line_can_forge_no_other() {
+        assert_eq!(log::printable("a\n[ERROR] b\x1b[2J"), "a?[ERROR] b?[2J");
+    }
+}

@@ -1,0 +1,5 @@
+//! What users of FreeBSD install and read, held against the programs.
+
+mod completions;
+mod failover;
+mod rc;
