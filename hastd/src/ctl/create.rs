@@ -38,10 +38,6 @@ enum CreateError {
     #[error("{0}")]
     Open(ComponentError),
     #[error("{0}: it is mounted, or something else uses it")]
-    #[cfg_attr(
-        not(target_os = "linux"),
-        expect(dead_code, reason = "elsewhere it cannot be opened then")
-    )]
     InUse(String),
     #[error("{path} cannot become a component: {error} ({numbers})")]
     Impossible {
