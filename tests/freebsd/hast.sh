@@ -257,7 +257,7 @@ test_dead_primary_and_split_brain() {
 	is_field b status degraded || fail "node b says $(field b status)"
 	hastctl b status -v "$name" | grep -q 'split-brain' || fail "status does not tell"
 	begin_io b
-	echo yes | hastctl a resolve --discard-local "$name" || fail "resolve"
+	hastctl a resolve --discard-local --yes "$name" || fail "resolve"
 	until_ "node b in sync" in_sync b
 	end_io b
 	end_roles b a
@@ -454,10 +454,11 @@ test_reload() {
 	echo "resource {" >>a.conf
 	kill -HUP "$(daemon a)" || fail "kill"
 	until_ "a complaint" grep -q 'not reloaded' a.log
+	# hastctl reads the file, too.
+	cp hast.conf a.conf
 	is_field a replication async || fail "the mode changed"
 	some_io
 
-	cp hast.conf a.conf
 	cat >>a.conf <<END
 resource $name-more {
 	on a {

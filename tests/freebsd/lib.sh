@@ -149,13 +149,18 @@ wait_channels() {
 }
 
 in_work() {
-	cd "$scratch/work" && "$1"
+	cd "$work" && "$1"
+}
+
+# Not what is mounted there, should that have been left.
+remove() {
+	bounded 20 rm -rfx "$@"
 }
 
 # Runs one test; it fails when it takes too long, whatever it hangs in.
 run() {
 	port=$((port + 1))
-	mkdir "$scratch/work"
+	work=$(mktemp -d "$scratch/work.XXXXXX") || exit 1
 	bounded "$TEST_LIMIT" in_work "test_$1" >"$scratch/log" 2>&1
 	status=$?
 	about=$1
@@ -173,12 +178,13 @@ run() {
 			wait_channels
 		} 2>&1 | sed 's/^/	/'
 		sed 's/^/	/' "$scratch/log"
-		for file in "$scratch"/work/*.log; do
+		for file in "$work"/*.log; do
 			[ ! -s "$file" ] || tail -n 20 "$file" | sed "s|^|	$(basename "$file"): |"
 		done
 	fi
 	clean_up
-	rm -rf "$scratch/work" "$scratch/log" "$scratch/proves" "$scratch"/ended.*
+	remove "$work" "$scratch/log" "$scratch/proves"
+	rm -f "$scratch"/ended.*
 }
 
 # Makes sure that tests can run, of these programs.
@@ -190,15 +196,16 @@ begin() {
 	done
 	unset GGATE_RUNDIR
 	scratch=$(mktemp -d "${TMPDIR:-/tmp}/highgate.XXXXXX") || exit 1
-	trap 'clean_up; rm -rf "$scratch"' EXIT
+	work=$scratch/work
+	trap 'clean_up; remove "$work" && rm -rf "$scratch"' EXIT
 	trap 'exit 1' HUP INT TERM
 	port=33080 passed=0 failed=0
 }
 
 # Runs these tests and sums up; the last command of a script.
 run_all() {
-	for name; do
-		run "$name"
+	for test; do
+		run "$test"
 	done
 	echo "$passed passed, $failed failed"
 	[ $failed -eq 0 ]

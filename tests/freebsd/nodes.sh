@@ -161,8 +161,9 @@ is_another_worker() {
 
 # Kills a node as a power cut would, as far as its processes go.
 crash() {
+	# The daemon last: its workers would be gone before they are killed.
 	# shellcheck disable=SC2046 # one word each
-	kill -9 "$(daemon "$1")" $(workers "$1") || fail "kill"
+	kill -9 $(workers "$1") "$(daemon "$1")" || fail "kill"
 	wait "$(daemon "$1")"
 	rm -f "$1.pid"
 }

@@ -333,8 +333,11 @@ fn whether_the_other_node_agrees_can_be_asked() {
         found.contains("both nodes agree about their roles"),
         "{found}"
     );
-    // The pair did not notice.
-    let told = std::fs::read_to_string(b.node.sandbox.file("events")).unwrap();
+    // The pair did not notice. Hooks take their time.
+    let told = testkit::process::wait_for("the hook", || {
+        let told = std::fs::read_to_string(b.node.sandbox.file("events")).ok()?;
+        told.contains("connect data").then_some(told)
+    });
     assert_eq!(told.matches("connect data").count(), 1, "{told}");
     assert_eq!(b.status("data").status, "complete");
     b.terminate();
