@@ -6,7 +6,6 @@
 
 PREFIX = /usr/local
 DESTDIR =
-PROGRAMS = ggatec ggated ggatel hastd hastctl
 
 build: ## release programs, in target/release
 	cargo build --release --locked -p ggatec -p ggated -p ggatel -p hastd
@@ -67,13 +66,16 @@ fuzz: ## every parser, 60 s each
 count: ## instructions to encode and decode the header of a WRITE
 	sh scripts/count-write-header.sh
 
-install: build
-	mkdir -p "$(DESTDIR)$(PREFIX)/sbin"
-	for program in $(PROGRAMS); do \
-		install -m 0555 "target/release/$$program" "$(DESTDIR)$(PREFIX)/sbin/" || exit 1; \
-	done
+install: build ## programs, manuals, examples, completions below $(DESTDIR)$(PREFIX)
+	DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" sh scripts/install.sh
+
+uninstall: ## takes all of it away
+	DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" sh scripts/install.sh -u
+
+test-install: build ## install and uninstall, with GNU make and BSD make
+	sh scripts/test-install.sh
 
 clean:
 	cargo clean
 
-.PHONY: build demo demo-ggate test test-clients torture torture-ggate load bench test-drift test-freebsd check freebsd no-std sim sim-bugs fuzz count install clean
+.PHONY: build demo demo-ggate test test-clients torture torture-ggate load bench test-drift test-freebsd check freebsd no-std sim sim-bugs fuzz count install uninstall test-install clean

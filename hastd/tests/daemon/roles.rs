@@ -127,6 +127,31 @@ fn a_worker_that_hangs_holds_up_nobody_else() {
     assert_eq!(hastd.status("hangs").role, "init");
 }
 
+/// K20: the moment of every fail-over. A primary is in the middle of a
+/// handshake with a node that does not answer, which base's worker finishes
+/// first, or waits in for the daemon that waits for it.
+#[test]
+fn roles_change_while_the_other_node_says_nothing() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let remote = format!("tcp4://{}", silent.local_addr().unwrap());
+    let hastd = Node::new().with("a", &remote).with("b", &remote).start();
+    let begin = Instant::now();
+    for _ in 0..3 {
+        for role in [Role::Primary, Role::Secondary, Role::Primary, Role::Init] {
+            let all = hastd.ask(Command::SetRole(role), &["all"], PLAIN);
+            assert!(all.iter().all(|part| part.error == 0), "{all:?}");
+            assert_eq!(hastd.status("b").role, role.name());
+        }
+    }
+    // The time-out of one handshake is 20 s.
+    assert!(
+        begin.elapsed() < Duration::from_secs(19),
+        "{:?}",
+        begin.elapsed()
+    );
+    assert!(silent.accept().is_ok(), "it had begun");
+}
+
 #[test]
 fn a_provider_that_is_open_can_stay() {
     use testkit::nbd::Client;

@@ -7,6 +7,7 @@
 //! gate, so that real `hastd`s and `ggatec`s can take part.
 
 pub mod completions;
+pub mod manual;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};

@@ -2,4 +2,5 @@
 
 mod completions;
 mod failover;
+mod manuals;
 mod rc;
