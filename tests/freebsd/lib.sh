@@ -59,7 +59,7 @@ bounded() {
 	ended=$(mktemp "$scratch/ended.XXXXXX") || return 1
 	(
 		(
-			trap - EXIT HUP INT TERM
+			trap - EXIT HUP INT PIPE TERM
 			# The only way for a shell to know its own pid.
 			# shellcheck disable=SC2016
 			sh -c 'echo $PPID' >"$ended.pid"
@@ -207,7 +207,7 @@ begin() {
 	scratch=$(mktemp -d "${TMPDIR:-/tmp}/highgate.XXXXXX") || exit 1
 	work=$scratch/work
 	trap 'clean_up; remove "$work" && rm -rf "$scratch"' EXIT
-	trap 'exit 1' HUP INT TERM
+	trap 'exit 1' HUP INT PIPE TERM
 	port=33080 passed=0 failed=0
 }
 
