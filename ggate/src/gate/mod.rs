@@ -290,13 +290,18 @@ pub fn open() -> io::Result<Box<dyn Ggctl>> {
     Ok(Box::new(software::Software::open()?))
 }
 
-/// [`open`] for who is about to create a gate: the kernel's is loaded first if
-/// it is not there.
-pub fn load_and_open() -> io::Result<Box<dyn Ggctl>> {
+/// Loads the kernel's gate if it is wanted and not there.
+pub fn load() -> io::Result<()> {
     #[cfg(target_os = "freebsd")]
     if !software::is_chosen() {
         crate::daemon::load_module(c"geom_gate", c"g_gate")?;
     }
+    Ok(())
+}
+
+/// [`open`] for who is about to create a gate.
+pub fn load_and_open() -> io::Result<Box<dyn Ggctl>> {
+    load()?;
     open()
 }
 
