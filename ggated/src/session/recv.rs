@@ -5,14 +5,13 @@
 //! Replies of requests that were executed here are sent together when the
 //! input holds no further request, and before anything that may wait.
 
-use super::send::Frame;
 use super::{MAX_REQUEST, MAX_UNANSWERED, Session, SessionError, Tag};
 use ggate::buffer::Buf;
 use ggate::disk::{Job, Op, Submitted};
 use ggate::errno::WireErrno;
 use ggate::net::read_ahead;
 use ggate::range::ByteRange;
-use ggate::wire::{Command, Request};
+use ggate::wire::{Command, Frame, Request};
 use nix::errno::Errno;
 use std::io::Read as _;
 
@@ -223,7 +222,7 @@ impl<'a> Receiver<'a> {
 
     /// A reply without payload, to be sent with the others.
     fn answer(&self, request: Request, error: Option<WireErrno>) {
-        let frame = Frame::new(request.reply(error), None);
+        let frame = Frame::reply(request.reply(error), None);
         self.session.out.queue(frame);
     }
 }
