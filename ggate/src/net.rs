@@ -15,25 +15,6 @@ const KEEPALIVE_RETRIES: u32 = 3;
 #[cfg(target_os = "linux")]
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Payloads from here on are worth a system call of their own, which puts them
-/// where they belong: copying them costs more.
-const OWN_CALL: usize = 32 << 10;
-
-/// What is read behind a payload of that size: the next few headers.
-const FEW_HEADERS: usize = 4 << 10;
-
-/// How much of a stream of frames to read at once into an input buffer of
-/// `size` bytes, when the last payload had `payload` bytes. The next one is
-/// likely to be as large, and what the buffer gets of it is copied twice.
-#[must_use]
-pub fn read_ahead(size: usize, payload: usize) -> usize {
-    if payload < OWN_CALL {
-        size
-    } else {
-        size.min(FEW_HEADERS)
-    }
-}
-
 /// What the options `-n`, `-S` and `-R` say about connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TcpOptions {

@@ -3,7 +3,7 @@
 
 use super::conn::Conn;
 use super::proto::{REQUEST_LEN, RequestHeader};
-use crate::net::read_ahead;
+use crate::wire::read_ahead;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv};

@@ -14,6 +14,7 @@
 mod client;
 mod frames;
 mod handshake;
+mod input;
 mod transfer;
 
 pub use client::{Accepted, HandshakeError, Refusal, Step, exchange_initial, exchange_versions};
@@ -22,6 +23,7 @@ pub use handshake::{
     ClientInitial, Direction, ExportPath, Hello, InstanceId, PathError, ServerInitial, Token,
     Version, VersionError,
 };
+pub use input::{Header, Input, read_ahead};
 pub use transfer::{Command, Reply, Request};
 
 /// The first 16 bytes of every connection.
