@@ -281,10 +281,11 @@ fn the_examples_of_hastd_run() {
             match command {
                 // That is what the tests of the rc scripts do.
                 _ if command.starts_with("sysrc") || command.starts_with("service") => {}
-                // One runs already, and is in nobody's way.
+                // One runs already, and has the pid file until it has ended.
                 "hastd -dF -c /tmp/hast.conf" => {
-                    let foreground = "hastctl stop; timeout 2 hastd -dF; test $? = 124";
-                    pair.run(0, foreground);
+                    let stop = "hastctl stop; while service hastd onestatus; do sleep 0.1; done";
+                    pair.run(0, stop);
+                    pair.run(0, "timeout 2 hastd -dF; test $? = 124");
                 }
                 command => pair.run(0, command),
             }
