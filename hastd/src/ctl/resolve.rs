@@ -57,7 +57,7 @@ fn judge(resource: &ResourceReply<'_>) -> Result<Report, String> {
     let Some(told) = told(resource) else {
         return Err(
             "This hastd is FreeBSD's own: on the node whose data is given up, set role \
-             init, hastctl create, and role secondary."
+             init, hastctl create --force, and role secondary."
                 .into(),
         );
     };

@@ -127,7 +127,7 @@ impl Shell {
                 "refused",
                 format!("{remote} has the component of another resource, or it was created anew"),
                 format!(
-                    "on the node whose data is not needed: hastctl role init {name}; hastctl create {name}; hastctl role secondary {name}"
+                    "on the node whose data is not needed: hastctl role init {name}; hastctl create --force {name}; hastctl role secondary {name}"
                 ),
             ),
             Refusal::Impossible => (
