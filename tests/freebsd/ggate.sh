@@ -19,15 +19,6 @@ set -u
 
 # ---- what the tests use
 
-# The lowest unit without a node, in $unit.
-new_unit() {
-	unit=0
-	while [ -e "/dev/ggate$unit" ]; do
-		unit=$((unit + 1))
-	done
-	echo "$unit" >>"$scratch/units"
-}
-
 # Starts a server (first argument) of what is listed in the file `exports`.
 # File names are relative on purpose.
 start_server() {

@@ -51,6 +51,15 @@ until_() {
 	done
 }
 
+# The lowest unit without a node, in $unit.
+new_unit() {
+	unit=0
+	while [ -e "/dev/ggate$unit" ]; do
+		unit=$((unit + 1))
+	done
+	echo "$unit" >>"$scratch/units"
+}
+
 # Runs a command, or a function, for at most so many seconds. What it waits for
 # may be impossible to kill; then it is left behind. The status is 124.
 bounded() {

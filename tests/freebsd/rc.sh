@@ -163,16 +163,8 @@ test_base_ggated() {
 	service_must_not status
 }
 
-free_unit() {
-	unit=0
-	while [ -e "/dev/ggate$unit" ]; do
-		unit=$((unit + 1))
-	done
-	echo "$unit" >>"$scratch/units"
-}
-
 new_gate() {
-	free_unit
+	new_unit
 	must "$GGATEC" create -p "$port" -u "$unit" 127.0.0.1 "/dev/$md"
 	until_ "/dev/ggate$unit" test -c "/dev/ggate$unit"
 }
@@ -184,7 +176,7 @@ test_ggatec() {
 	service_must start
 	cat ggated.pid >>"$scratch/pids"
 	script "$root/rc.d/ggatec"
-	free_unit
+	new_unit
 	setting ggatec_enable=YES
 	setting "ggatec_program=$GGATEC"
 	setting "ggatec_units=$unit"
