@@ -1,8 +1,11 @@
 //! TCP as both ends of a ggate session want it.
 
 use crate::log;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{SockRef, Socket, TcpKeepalive};
 use std::io;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 /// Idle time before TCP asks whether the peer is there, and between questions:
@@ -32,6 +35,22 @@ pub fn read_ahead(size: usize, payload: usize) -> usize {
     } else {
         size.min(FEW_HEADERS)
     }
+}
+
+/// Until the next attempt when the system is short of network buffers.
+const SHORTAGE: Duration = Duration::from_millis(10);
+
+/// After sending failed with `why` (EAGAIN, ENOBUFS or ENOMEM): waits until it
+/// is worth trying again.
+pub fn wait_writable(socket: impl AsFd, why: Errno) {
+    if why != Errno::EAGAIN {
+        // The socket has room, the system has not: nothing tells when.
+        std::thread::sleep(SHORTAGE);
+        return;
+    }
+    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
+    // Whatever it says, the next attempt to send will say it better.
+    let _ = poll(&mut fds, PollTimeout::NONE);
 }
 
 /// What the options `-n`, `-S` and `-R` say about connections.

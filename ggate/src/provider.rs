@@ -228,7 +228,12 @@ mod tests {
         fn cancel(&self, _: &GateId, _: Cancel) -> nix::Result<Unit> {
             unreachable!()
         }
-        fn start(&self, _: Unit, _: &mut [u8]) -> nix::Result<gate::Started> {
+        fn start_after(
+            &self,
+            _: Unit,
+            _: &mut [u8],
+            _: &mut dyn FnMut(),
+        ) -> nix::Result<gate::Started> {
             unreachable!()
         }
         fn done(&self, _: Unit, _: &gate::Request, _: gate::Outcome<'_>) -> nix::Result<()> {

@@ -48,8 +48,13 @@ impl Ggctl for Calls {
     fn cancel(&self, gate: &GateId, which: Cancel) -> nix::Result<Unit> {
         self.0.cancel(gate, which)
     }
-    fn start(&self, unit: Unit, payload: &mut [u8]) -> nix::Result<Started> {
-        self.0.start(unit, payload)
+    fn start_after(
+        &self,
+        unit: Unit,
+        payload: &mut [u8],
+        before_waiting: &mut dyn FnMut(),
+    ) -> nix::Result<Started> {
+        self.0.start_after(unit, payload, before_waiting)
     }
     fn done(&self, unit: Unit, request: &Request, outcome: Outcome<'_>) -> nix::Result<()> {
         self.0.done(unit, request, outcome)

@@ -8,7 +8,8 @@
 
 use ggate::gate::serve::{Handler, Payload};
 use ggate::gate::{Command, Outcome, Request};
-use ggate::wire::{self, Frame, Frames, Progress, wait_writable};
+use ggate::net::wait_writable;
+use ggate::wire::{self, Frame, Frames, Progress};
 use nix::errno::Errno;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::VecDeque;
@@ -296,7 +297,7 @@ mod tests {
         fn cancel(&self, _: &GateId, _: Cancel) -> nix::Result<Unit> {
             unreachable!()
         }
-        fn start(&self, _: Unit, _: &mut [u8]) -> nix::Result<Started> {
+        fn start_after(&self, _: Unit, _: &mut [u8], _: &mut dyn FnMut()) -> nix::Result<Started> {
             unreachable!()
         }
         fn done(&self, _: Unit, _: &Request, _: Outcome<'_>) -> nix::Result<()> {

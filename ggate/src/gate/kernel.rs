@@ -115,7 +115,13 @@ impl Ggctl for Kernel {
         abi::unit(ctl.gctl_unit)
     }
 
-    fn start(&self, unit: Unit, payload: &mut [u8]) -> nix::Result<Started> {
+    fn start_after(
+        &self,
+        unit: Unit,
+        payload: &mut [u8],
+        before_waiting: &mut dyn FnMut(),
+    ) -> nix::Result<Started> {
+        before_waiting();
         let mut ctl = abi::start(unit, payload)?;
         // SAFETY: gctl_data and gctl_length are `payload`, which outlives the
         // call and is borrowed for writing.

@@ -223,7 +223,9 @@ pub trait Ggctl: Send + Sync {
     /// Waits for a request and takes it. `payload` receives the data of a
     /// WRITE. ENXIO when there is no such gate, EINTR (FreeBSD 14 on) when a
     /// signal came.
-    fn start(&self, unit: Unit, payload: &mut [u8]) -> nix::Result<Started>;
+    fn start(&self, unit: Unit, payload: &mut [u8]) -> nix::Result<Started> {
+        self.start_after(unit, payload, &mut || ())
+    }
 
     /// [`Ggctl::start`] for callers who put off what they can do together with
     /// the next request: `before_waiting` is called before there may be a wait,
@@ -234,10 +236,7 @@ pub trait Ggctl: Send + Sync {
         unit: Unit,
         payload: &mut [u8],
         before_waiting: &mut dyn FnMut(),
-    ) -> nix::Result<Started> {
-        before_waiting();
-        self.start(unit, payload)
-    }
+    ) -> nix::Result<Started>;
 
     /// Completes a request that START handed out. Silently nothing when it is
     /// no longer outstanding; ENOENT when there is no such gate. The result of

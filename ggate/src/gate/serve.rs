@@ -27,7 +27,8 @@ pub const COPY_LIMIT: usize = 16 * 1024;
 /// What is done with the requests of a gate.
 pub trait Handler: Sync {
     /// Waits until whatever one more request needs until its completion is
-    /// there. False ends the serving.
+    /// there; before that, sends what was put together, which may be what makes
+    /// room. False ends the serving.
     fn reserve(&self) -> bool;
 
     /// Takes charge of one request. It must be completed some time, by this
@@ -203,7 +204,13 @@ mod tests {
         fn cancel(&self, _: &GateId, _: Cancel) -> nix::Result<Unit> {
             unreachable!()
         }
-        fn start(&self, _: Unit, payload: &mut [u8]) -> nix::Result<Started> {
+        fn start_after(
+            &self,
+            _: Unit,
+            payload: &mut [u8],
+            before_waiting: &mut dyn FnMut(),
+        ) -> nix::Result<Started> {
+            before_waiting();
             self.buffers.lock().push(payload.len());
             payload.fill(0x5a);
             let next = self.answers.lock().pop_front();

@@ -4,20 +4,15 @@
 use super::{Reply, Request};
 use crate::buffer::Buf;
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, sendmsg};
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::net::TcpStream;
-use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::time::Duration;
+use std::os::fd::AsRawFd as _;
 
 /// Slices per call, two to a frame: enough for the kernel call to be a small
 /// part of the work, little stack, and well under the 1024 that systems take.
 const SLICES: usize = 128;
-
-/// Until the next attempt when the system is short of network buffers.
-const SHORTAGE: Duration = Duration::from_millis(10);
 
 /// A request or a reply with its payload.
 #[derive(Debug)]
@@ -60,7 +55,7 @@ pub enum Progress {
     /// All of it is out.
     Done,
     /// The connection takes no more for the moment: EAGAIN, or the system is
-    /// short of network buffers. [`wait_writable`] may help.
+    /// short of network buffers. [`wait_writable`](crate::net::wait_writable) may help.
     Full(Errno),
     /// The connection is broken.
     Broken(Errno),
@@ -150,15 +145,4 @@ impl Frames {
             self.sent += 1;
         }
     }
-}
-
-/// Waits until it is worth trying again.
-pub fn wait_writable(socket: &TcpStream, why: Errno) {
-    if why != Errno::EAGAIN {
-        // The socket has room, the system has not: nothing tells when.
-        std::thread::sleep(SHORTAGE);
-    }
-    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
-    // Whatever it says, the next attempt to send will say it better.
-    let _ = poll(&mut fds, PollTimeout::NONE);
 }

@@ -18,7 +18,7 @@ mod input;
 mod transfer;
 
 pub use client::{Accepted, HandshakeError, Refusal, Step, exchange_initial, exchange_versions};
-pub use frames::{Frame, Frames, Progress, wait_writable};
+pub use frames::{Frame, Frames, Progress};
 pub use handshake::{
     ClientInitial, Direction, ExportPath, Hello, InstanceId, PathError, ServerInitial, Token,
     Version, VersionError,

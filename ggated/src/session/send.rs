@@ -7,7 +7,8 @@
 //! client.
 
 use super::SessionError;
-use ggate::wire::{Frame, Frames, Progress, Reply, wait_writable};
+use ggate::net::wait_writable;
+use ggate::wire::{Frame, Frames, Progress, Reply};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::net::{Shutdown, TcpStream};

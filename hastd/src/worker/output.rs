@@ -10,18 +10,18 @@
 //! that nobody should spend under the machine's lock.
 
 use super::buffers::Buffers;
+use ggate::net::wait_writable;
 use hast_core::payload::Workspace;
 use hast_core::slab::RequestId;
 use hast_core::units::ByteRange;
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, sendmsg};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use socket2::Socket;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::net::Shutdown;
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 
 /// Bytes put together for one system call, payloads up to [`COPIED`]
@@ -31,10 +31,6 @@ const BATCH: usize = 128 << 10;
 /// Payloads up to here are copied behind their message, in bytes; larger ones
 /// are sent from where they are.
 pub(super) const COPIED: usize = 16 << 10;
-
-/// Milliseconds until the next attempt when the system is short of network
-/// buffers.
-const SHORTAGE: u16 = 10;
 
 /// A payload that is sent from where it is.
 #[derive(Clone, Copy, Debug)]
@@ -221,7 +217,7 @@ impl<F: Copy + Send> Output<F> {
                 if let Progress::Full(why) = progress
                     && may_wait
                 {
-                    wait_writable(&socket, why);
+                    wait_writable(&*socket, why);
                 }
                 progress
             });
@@ -322,15 +318,4 @@ impl<F: Copy + Send> Batch<F> {
             }
         }
     }
-}
-
-fn wait_writable(socket: &Socket, why: Errno) {
-    let (events, timeout) = if why == Errno::EAGAIN {
-        (PollFlags::POLLOUT, PollTimeout::NONE)
-    } else {
-        // The socket has room, the system has not: nothing tells when.
-        (PollFlags::empty(), PollTimeout::from(SHORTAGE))
-    };
-    // Whatever ends this, the next attempt tells.
-    let _ = poll(&mut [PollFd::new(socket.as_fd(), events)], timeout);
 }

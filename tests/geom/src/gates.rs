@@ -192,10 +192,6 @@ impl Ggctl for Handout {
         self.0.software.cancel(gate, which)
     }
 
-    fn start(&self, unit: Unit, payload: &mut [u8]) -> nix::Result<Started> {
-        self.start_after(unit, payload, &mut || ())
-    }
-
     fn start_after(
         &self,
         unit: Unit,

@@ -304,10 +304,6 @@ impl Ggctl for Software {
         Ok(unit)
     }
 
-    fn start(&self, unit: Unit, payload: &mut [u8]) -> nix::Result<Started> {
-        self.start_after(unit, payload, &mut || ())
-    }
-
     fn start_after(
         &self,
         unit: Unit,

@@ -247,6 +247,8 @@ impl Handler for Shell {
             return;
         }
         if let Err(errno) = self.take(request, payload) {
+            // DONE may hold this thread; what was taken before must not wait.
+            self.output.send(self);
             self.gate.done(request, Outcome::Error(errno));
         }
     }
