@@ -256,23 +256,32 @@ fn a_held_completion_holds_up_neither_overlapping_requests_nor_the_others() {
         },
     );
     let pool = Pool::new(1 << 20);
-    // More writes than the processors have threads, all held.
+    // More writes than the processors have threads, all held; whoever submits
+    // one may be who is held.
     let writes = 8;
-    for tag in 0..writes {
-        disk.submit(job(&pool, tag, Op::Write, tag, 1));
-    }
-    for tag in 0..writes {
-        disk.submit(job(&pool, writes + tag, Op::Read, tag, 1));
-    }
-    let mut read: Vec<usize> = (0..writes)
-        .map(|_| completions.recv_timeout(PATIENCE).expect("held up").0)
-        .collect();
-    read.sort_unstable();
-    assert_eq!(read, (writes..2 * writes).collect::<Vec<_>>());
-    for _ in 0..writes {
-        release.send(()).unwrap();
-        completions.recv_timeout(PATIENCE).unwrap().1.unwrap();
-    }
+    thread::scope(|scope| {
+        for tag in 0..writes {
+            let write = job(&pool, tag, Op::Write, tag, 1);
+            scope.spawn(|| disk.submit(write));
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while media.log.lock().len() < writes {
+            assert!(Instant::now() < deadline, "held up");
+            thread::yield_now();
+        }
+        for tag in 0..writes {
+            disk.submit(job(&pool, writes + tag, Op::Read, tag, 1));
+        }
+        let mut read: Vec<usize> = (0..writes)
+            .map(|_| completions.recv_timeout(PATIENCE).expect("held up").0)
+            .collect();
+        read.sort_unstable();
+        assert_eq!(read, (writes..2 * writes).collect::<Vec<_>>());
+        for _ in 0..writes {
+            release.send(()).unwrap();
+            completions.recv_timeout(PATIENCE).unwrap().1.unwrap();
+        }
+    });
 }
 
 /// A thread that ran out of work took the wake-up of one that was just being
