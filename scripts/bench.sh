@@ -4,7 +4,10 @@
 set -eu
 cd "$(dirname "$0")/.."
 sh scripts/setup.sh
-cargo build --release --locked -p ggatec -p ggated -p hastd -p bench
+# Programs as `make build` makes them: not another time with what bench needs
+# of their libraries.
+make build
+cargo build --release --locked -p bench
 # A file in memory: no disk is measured.
 if [ -z "${TMPDIR:-}" ] && [ -d /dev/shm ]; then
 	TMPDIR=/dev/shm
