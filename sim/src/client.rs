@@ -109,7 +109,7 @@ impl World {
         }
         let taken = node.primary_with_data(|primary, buffers, out| {
             let id = primary.request(op.key, op.op, out).map_err(|_| "full")?;
-            buffers[id.index()] = data;
+            buffers.hold(id, op.op.range().map(ByteRange::offset), data);
             Ok(())
         });
         taken.ok_or("who serves is no primary")?

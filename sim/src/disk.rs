@@ -24,14 +24,17 @@ pub(crate) struct Disk {
     sectors: Vec<Vec<Sector>>,
     /// Sectors that have blocks of the file system.
     allocated: Vec<bool>,
+    /// There is no cache.
+    writes_through: bool,
     pub(crate) health: Health,
 }
 
 impl Disk {
-    pub(crate) fn new(bytes: usize) -> Self {
+    pub(crate) fn new(bytes: usize, writes_through: bool) -> Self {
         Self {
             sectors: vec![vec![[0; SECTOR]]; bytes / SECTOR],
             allocated: vec![false; bytes / SECTOR],
+            writes_through,
             health: Health::Fine,
         }
     }
@@ -53,6 +56,9 @@ impl Disk {
                 Health::Full | Health::Fine => {}
             }
             self.allocated[n] = true;
+            if self.writes_through {
+                self.sectors[n].clear();
+            }
             self.sectors[n].push(bytes.try_into().expect("whole sectors"));
         }
         Ok(())
@@ -71,11 +77,22 @@ impl Disk {
         if self.health == Health::Broken {
             return Err(Errno::EIO);
         }
+        if self.writes_through {
+            return Err(Errno::EOPNOTSUPP);
+        }
         for sector in &mut self.sectors {
             let older = sector.len() - 1;
             sector.drain(..older);
         }
         Ok(())
+    }
+
+    /// A flush by a shell, which knows what a missing cache means.
+    pub(crate) fn sync(&mut self) -> Result<(), Errno> {
+        self.flush().or_else(|error| {
+            let nothing_to_do = error.means_no_cache();
+            nothing_to_do.then_some(()).ok_or(error)
+        })
     }
 
     /// Everything a sector may hold after a power cut now.

@@ -7,7 +7,7 @@ use crate::client::ClientOp;
 use crate::disk::Health;
 use crate::faults::{Fault, Faults, Kind};
 use crate::net::{Link, Way};
-use crate::node::{DATA_SECTORS, Machine, Node, Standing};
+use crate::node::{DATA_SECTORS, Machine, Make, Node, Standing};
 use crate::operator::{Claim, Rival, mode, name};
 use crate::rng::Rng;
 use crate::shell::Todo;
@@ -56,6 +56,7 @@ pub(crate) struct World {
     pub(crate) discord: bool,
     /// The secondary has lost power, and the primary does not know yet.
     pub(crate) peer_lost_cache: bool,
+    pub(crate) lost_while_connected: bool,
     /// What was confirmed is gone; a FLUSH that began later must say so.
     pub(crate) flush_must_fail: Option<u64>,
     pub(crate) ops: BTreeMap<u64, ClientOp>,
@@ -99,7 +100,12 @@ impl World {
         let mut rng = Rng::new(seed);
         let replication = mode(rng.below(3));
         let restless = rng.one_in(2);
-        let files = [rng.one_in(4), rng.one_in(4)];
+        let makes = [false, cast != Cast::Ours].map(|is_base| Make {
+            is_base,
+            is_file: rng.one_in(4),
+            writes_through: rng.one_in(6),
+            longest: rng.one_in(4).then_some(1024),
+        });
         let claim = Claim {
             current: true,
             lost: false,
@@ -109,10 +115,7 @@ impl World {
             rng,
             faults: Faults::new(seed, left_out),
             cast,
-            nodes: [
-                Node::new(files[0], false),
-                Node::new(files[1], cast != Cast::Ours),
-            ],
+            nodes: makes.map(Node::new),
             link: None,
             now: Millis(0),
             replication,
@@ -126,6 +129,7 @@ impl World {
             rival: None,
             discord: false,
             peer_lost_cache: false,
+            lost_while_connected: false,
             flush_must_fail: None,
             ops: BTreeMap::new(),
             // Base gives all its own requests number 1 (K18).
@@ -236,7 +240,10 @@ impl World {
         }
         match self.serving {
             Some(serving) if serving == n => self.stop_serving(true),
-            Some(_) => self.peer_lost_cache = true,
+            Some(_) => {
+                self.peer_lost_cache = true;
+                self.lost_while_connected = self.standing().is_some_and(|s| s.connected);
+            }
             None => self.claims[n].lost = true,
         }
         self.nodes[n].power_cut(self.faults.rng(Kind::PowerCut));
@@ -258,7 +265,7 @@ impl World {
         if standing.behind == Behind::Local {
             self.deliver_answers(serving)?;
             // The primary flushes on its own, too.
-            if self.lacks_something(1 - serving) {
+            if self.lost_while_connected && self.lacks_something(1 - serving) {
                 self.flush_must_fail = Some(self.history.now());
             }
             self.history.crashed();
@@ -388,6 +395,7 @@ impl World {
         let (primary, secondary) = (link.primary, link.secondary);
         match way {
             Way::ToPrimary => {
+                node.forget_sends(primary);
                 node.primary(|machine, out| machine.peer_down(primary, out));
                 if let Machine::BasePrimary(machine) = &mut node.machine {
                     machine.peer_down(&mut node.disk);
