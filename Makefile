@@ -6,13 +6,15 @@
 
 PREFIX = /usr/local
 DESTDIR =
-PROGRAMS = ggatec ggated ggatel
 
 build: ## release programs, in target/release
-	cargo build --release --locked -p ggatec -p ggated -p ggatel
+	cargo build --release --locked -p ggatec -p ggated -p ggatel -p hastd
 
-demo: build ## a gate from server to client, on this machine
+demo: build ## two HAST nodes, on this machine
 	sh scripts/demo.sh
+
+demo-ggate: build ## a gate from server to client, on this machine
+	sh scripts/demo-ggate.sh
 
 test: ## everything that needs no other software
 	cargo test --workspace --exclude clients --locked --no-fail-fast
@@ -22,12 +24,15 @@ test: ## everything that needs no other software
 test-clients: ## whole programs with fio, qemu, libnbd, nbdkit
 	sh scripts/test-clients.sh
 
+torture: ## ten minutes of two nodes of which everything fails
+	sh scripts/torture.sh
+
 torture-ggate: ## ten minutes of fio over a link that fails in every way
 	sh scripts/torture-ggate.sh
 
 load: ## idle, half-open and unread connections slow nobody down
 	cargo build --locked --workspace --bins
-	cargo test --locked -p clients --test load
+	cargo test --locked -p clients --test load --test load_hast
 
 bench: ## side by side with nbdkit
 	sh scripts/bench.sh
@@ -35,8 +40,8 @@ bench: ## side by side with nbdkit
 test-drift: ## the committed bindings against FreeBSD's headers
 	sh scripts/test-drift.sh
 
-test-freebsd: build ## ggatec, ggated, ggatel against this FreeBSD's kernel, as root
-	sh tests/freebsd/ggate.sh
+test-freebsd: build ## the programs against this FreeBSD's kernel and base's programs, as root
+	sh scripts/test-freebsd.sh
 
 check: ## formatting, clippy, documentation
 	sh scripts/check.sh
@@ -61,13 +66,16 @@ fuzz: ## every parser, 60 s each
 count: ## instructions to encode and decode the header of a WRITE
 	sh scripts/count-write-header.sh
 
-install: build
-	mkdir -p "$(DESTDIR)$(PREFIX)/sbin"
-	for program in $(PROGRAMS); do \
-		install -m 0555 "target/release/$$program" "$(DESTDIR)$(PREFIX)/sbin/" || exit 1; \
-	done
+install: build ## programs, manuals, examples, completions below $(DESTDIR)$(PREFIX)
+	DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" sh scripts/install.sh
+
+uninstall: ## takes all of it away
+	DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" sh scripts/install.sh -u
+
+test-install: build ## install and uninstall, with GNU make and BSD make
+	sh scripts/test-install.sh
 
 clean:
 	cargo clean
 
-.PHONY: build demo test test-clients torture-ggate load bench test-drift test-freebsd check freebsd no-std sim sim-bugs fuzz count install clean
+.PHONY: build demo demo-ggate test test-clients torture torture-ggate load bench test-drift test-freebsd check freebsd no-std sim sim-bugs fuzz count install uninstall test-install clean

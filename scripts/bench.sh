@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 sh scripts/setup.sh
-cargo build --release --locked -p ggatec -p ggated -p bench
+cargo build --release --locked -p ggatec -p ggated -p hastd -p bench
 # A file in memory: no disk is measured.
 if [ -z "${TMPDIR:-}" ] && [ -d /dev/shm ]; then
 	TMPDIR=/dev/shm

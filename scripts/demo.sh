@@ -1,17 +1,16 @@
 #!/bin/sh
-# A gate from server to client on this machine, before your eyes. `make demo`
-# builds the programs first; `make demo KEEP=1` leaves everything running.
+# Two HAST nodes on this machine, before your eyes: what is written to one is
+# on both, whichever dies. `make demo` builds the programs first;
+# `make demo KEEP=1` leaves the pair running.
 #
-# As any user, nothing outside a temporary folder is touched. On FreeBSD it
-# takes root: the provider is a real one, /dev/ggateN.
+# Linux only: each node's provider is a socket that speaks NBD. Nothing
+# outside a temporary folder is touched. For FreeBSD: tests/freebsd/hast.sh.
 set -eu
 cd "$(dirname "$0")/.."
 top=$PWD
 keep=${KEEP:-0}
-system=$(uname -s)
 PATH=$top/target/release:$PATH:/sbin:/usr/sbin
 exec 3>&1 # for commands shown while their output is captured
-buffers="-S 4194304 -R 4194304"
 
 step() { printf '\n== %s\n' "$*"; }
 say() { printf '   %s\n' "$*"; }
@@ -24,18 +23,15 @@ die() {
 	exit 1
 }
 
-case $system in
-Linux) tools="mkfs.ext4 e2fsck nbdcopy qemu-img" ;;
-FreeBSD) tools="makefs fsck_ffs dd" ;;
-*) die "there is no demo for $system yet" ;;
-esac
+[ "$(uname -s)" = Linux ] || die "on FreeBSD run tests/freebsd/hast.sh as root"
+tools="mkfs.ext4 e2fsck debugfs nbdcopy fio"
 for tool in $tools; do
 	command -v "$tool" >/dev/null || { sh scripts/setup.sh; break; }
 done
 for tool in $tools; do
 	command -v "$tool" >/dev/null || die "$tool is missing"
 done
-for program in ggatec ggated; do
+for program in hastd hastctl; do
 	[ -x "target/release/$program" ] || die "$program is not built; run make"
 done
 
@@ -44,23 +40,31 @@ GGATE_RUNDIR=$dir/run
 export GGATE_RUNDIR
 mkdir "$GGATE_RUNDIR"
 cd "$dir"
-unit=
-copy=
 
-server_pid() { cat ggated.pid 2>/dev/null; }
+# The processes of a node: the daemon and its workers.
+pids() {
+	node=$1
+	daemon=$(cat "$node.pid" 2>/dev/null) || return 0
+	[ -n "$daemon" ] || return 0
+	echo "$daemon"
+	ps -o pid= --ppid "$daemon" || :
+}
 
 clean_up() {
 	status=$?
 	trap - EXIT
-	[ -z "$copy" ] || kill "$copy" 2>/dev/null || :
 	if [ "$keep" = 1 ] && [ "$status" -eq 0 ]; then
 		exit 0
 	fi
-	[ -z "$unit" ] || ggatec destroy -f -u "$unit" >/dev/null 2>&1 || :
-	# Whatever went wrong, nothing stays behind.
-	if pid=$(server_pid); then
-		kill -9 "$pid" 2>/dev/null || :
+	if [ "$status" -ne 0 ]; then
+		tail -n 20 a.log b.log 2>/dev/null || :
 	fi
+	# Whatever went wrong, nothing stays behind.
+	for node in a b; do
+		for pid in $(pids "$node"); do
+			kill -9 "$pid" 2>/dev/null || :
+		done
+	done
 	cd "$top"
 	rm -rf "$dir"
 	exit "$status"
@@ -68,116 +72,153 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 130' HUP INT TERM
 
-# What differs between the two systems: the file system, and the client.
-case $system in
-Linux)
-	make_disk() { : >"$2" && run mkfs.ext4 -q -F -d "$1" "$2" 128M; }
-	check_disk() { run e2fsck -fn "$1"; }
-	provider() { echo "nbd+unix:///?socket=$GGATE_RUNDIR/ggate$unit"; }
-	copy_out() { run nbdcopy "$(provider)" "$1"; }
-	# Small requests, so that there is time to do harm; a flush in the end.
-	copy_in() { nbdcopy --flush --connections=1 --requests=4 --request-size=4096 "$1" "$(provider)"; }
-	compare() { run qemu-img compare -f raw -F raw "$1" "$(provider)"; }
-	;;
-FreeBSD)
-	make_disk() { run makefs -s 128m "$2" "$1" >/dev/null; }
-	check_disk() { run fsck_ffs -fn "$1"; }
-	provider() { echo "/dev/ggate$unit"; }
-	copy_out() { run dd if="$(provider)" of="$1" bs=1m status=none; }
-	copy_in() { dd if="$1" of="$(provider)" bs=4k status=none; }
-	compare() { run cmp "$1" "$(provider)"; }
-	;;
-esac
-
-# A tree of real files, $1, of about 100 MB, so that most of the disk is data.
-fill() {
-	mkdir "$1"
-	(cd "$top" && cp -R README.md docs ggate ggatec ggated "$dir/$1")
-	dd if=/dev/urandom of="$1/data" bs=1048576 count=96 2>/dev/null
+# Starts the daemon of a node. It stays in the foreground, so that its log is
+# a file here.
+start() {
+	run hastd -F -c "$1.conf" -P "$1.pid" >>"$1.log" 2>&1 &
+	tries=0
+	until hastctl status -c "$1.conf" >/dev/null 2>&1; do
+		tries=$((tries + 1))
+		[ "$tries" -lt 100 ] || die "hastd of node $1 does not answer"
+		sleep 0.1
+	done
 }
 
-serve() {
-	# shellcheck disable=SC2086 # the options are several words
-	run ggated $buffers -a 127.0.0.1 -p "$1" -F ggated.pid gg.exports
+# Kills a node as a power cut would, as far as its processes go.
+murder() {
+	# shellcheck disable=SC2046 # one word each
+	run kill -9 $(pids "$1")
+	rm -f "$1.pid"
 }
 
-step "A file system over real files, to be exported"
-fill first
-make_disk first disk.img
-cp disk.img first.img
+# Waits until a primary and its secondary are the same, and shows the way.
+wait_for_sync() {
+	tries=0
+	last=
+	until hastctl status --json -c "$1.conf" data | grep -q '"state": *"complete"'; do
+		# Of each state, and of each step of the way, one line.
+		now=$(hastctl status -v -c "$1.conf" data | sed -n 's/^  \(state\|progress\): */   /p' | tail -n 1)
+		[ "${now%% for *}" = "${last%% for *}" ] || printf '%s\n' "$now"
+		last=$now
+		tries=$((tries + 1))
+		[ "$tries" -lt 1200 ] || die "node $1 does not get in sync"
+		sleep 0.1
+	done
+	hastctl status -v -c "$1.conf" data | sed 's/^/   /'
+}
 
-step "The server exports it"
-echo "127.0.0.1 RW $dir/disk.img" >gg.exports
-say "exports file: $(cat gg.exports)"
+uri() { echo "nbd+unix:///?socket=$GGATE_RUNDIR/hast/$1"; }
+
+# Writes blocks that know what they are to a range behind the file system, and
+# reads them back.
+scribble() {
+	run fio --name="$2" --ioengine=nbd --uri="$(uri "$1")" --rw=randwrite --bs=4k --iodepth=16 \
+		--offset=160m --size=32m --verify=crc32c --verify_fatal=1 --end_fsync=1 \
+		--output=fio.log >/dev/null || { cat fio.log; die "fio found an error"; }
+	say "$(grep -o 'err= *[0-9]*' fio.log | head -n 1)"
+}
+
+step "Two components, and one configuration for both nodes"
+truncate -s 1536M a.img b.img
 port=$((20000 + $$ % 10000))
-tries=0
-until serve "$port"; do
-	tries=$((tries + 1))
-	[ "$tries" -lt 5 ] || die "ggated does not start"
-	port=$((port + 1))
-	say "(port taken?)"
+cat >hast.conf <<END
+on a {
+	control $dir/a.ctl
+	listen 127.0.0.1:$port
+}
+on b {
+	control $dir/b.ctl
+	listen 127.0.0.2:$port
+}
+timeout 5
+resource data {
+	on a {
+		local $dir/a.img
+		remote 127.0.0.2:$port
+		source 127.0.0.1
+	}
+	on b {
+		name data-b
+		local $dir/b.img
+		remote 127.0.0.1:$port
+		source 127.0.0.2
+	}
+}
+END
+for node in a b; do
+	cp hast.conf "$node.conf"
+	# Who is who; on two machines the host's name says it.
+	echo "node $node" >"$node.conf.ext"
+	run hastctl create -c "$node.conf" data
 done
 
-step "The client makes a provider of it"
-# shellcheck disable=SC2086 # the options are several words
-gate=$(run ggatec create $buffers -p "$port" 127.0.0.1 "$dir/disk.img")
-say "$gate"
-unit=${gate#ggate}
-case $unit in
-'' | *[!0-9]*) unit=; die "ggatec create said '$gate'" ;;
-esac
-ggatec list -v
+step "Both daemons; b keeps the copy, a serves the provider"
+start a
+start b
+run hastctl role -c b.conf secondary data
+run hastctl role -c a.conf --wait primary data
+wait_for_sync a
+run hastctl status -c a.conf
 
-step "Somebody else's program copies it out"
-copy_out out.img
-run cmp first.img out.img
-say "Every byte is the same."
+step "A file system over real files is written through the provider"
+mkdir files
+(cd "$top" && cp -R README.md docs ggate hast-core hastd "$dir/files")
+dd if=/dev/urandom of=files/random bs=1048576 count=64 2>/dev/null
+(cd files && find . -type f -exec sha256sum {} +) >sums
+run mkfs.ext4 -q -F -d files disk.img 128M
+run nbdcopy --flush disk.img "$(uri data)"
+say "$(wc -l <sums) files. Beside it, fio writes and verifies:"
+scribble data one
 
-step "It copies another disk in, and in the middle ggated is killed"
-fill second
-make_disk second second.img
-tries=0
-while :; do
-	copy_in second.img &
-	copy=$!
-	sleep 0.3
-	killed=$(server_pid)
-	run kill -9 "$killed"
-	if kill -0 "$copy" 2>/dev/null; then
-		break
-	fi
-	wait "$copy" || die "the copy ended with an error"
-	tries=$((tries + 1))
-	[ "$tries" -lt 5 ] || die "the copy is always done before the kill"
-	say "The copy was faster than the kill; once more."
-	serve "$port"
-done
-say "The copy waits; its requests are kept. A new ggated:"
-sleep 0.5
-kill -0 "$copy" 2>/dev/null || die "the copy did not wait for the server"
-serve "$port"
-wait "$copy" || die "the copy ended with an error"
-copy=
-say "The copy went on and ended without an error."
+step "The secondary dies; writes go on"
+murder b
+scribble data two
+# A little everywhere, so that there is much to copy.
+run fio --name=everywhere --ioengine=nbd --uri="$(uri data)" --rw=randwrite --bs=4k --iodepth=16 \
+	--offset=200m --size=1300m --io_size=32m --output=fio.log >/dev/null || { cat fio.log; die "fio found an error"; }
+hastctl status -v -c a.conf data | sed 's/^/   /'
 
-step "Nothing was lost"
-compare second.img
-run cmp second.img disk.img
-check_disk disk.img
+step "It comes back, and gets what it missed"
+start b
+run hastctl role -c b.conf secondary data
+wait_for_sync a
+
+step "The primary dies; the secondary takes over"
+murder a
+run hastctl role -c b.conf --wait primary data
+hastctl status -v -c b.conf data | sed 's/^/   /'
+run nbdcopy "$(uri data-b)" out.img
+run e2fsck -fn out.img
+mkdir out
+debugfs -R 'rdump / out' out.img >/dev/null 2>&1
+(cd out && sha256sum --quiet -c ../sums) || die "files differ"
+say "All $(wc -l <sums) files are there, every byte the same."
+scribble data-b three
+
+step "The old primary comes back as secondary"
+start a
+run hastctl role -c a.conf secondary data
+wait_for_sync b
 
 if [ "$keep" = 1 ]; then
 	step "Left running for you"
-	say "provider:  $(provider)"
-	say "first:     export GGATE_RUNDIR=$GGATE_RUNDIR PATH=$top/target/release:\$PATH"
-	say "look:      ggatec list -v"
-	say "copy:      nbdcopy '$(provider)' copy.img"
-	say "end it:    ggatec destroy -u $unit && kill $(server_pid) && rm -r $dir"
+	say "provider:  $(uri data-b)"
+	say "first:     cd $dir; export GGATE_RUNDIR=$GGATE_RUNDIR PATH=$top/target/release:\$PATH"
+	say "look:      hastctl status -v -c b.conf; hastctl list -c b.conf"
+	say "copy out:  nbdcopy '$(uri data-b)' copy.img"
+	say "switch:    hastctl role -c b.conf secondary data; hastctl role -c a.conf primary data"
+	say "end it:    hastctl stop -c a.conf; hastctl stop -c b.conf; rm -r $dir"
 	exit 0
 fi
 
-step "The end"
-run ggatec destroy -u "$unit"
-left=$(ggatec list -u "$unit")
-[ -z "$left" ] || die "$left is still there"
-unit=
+step "Both components, byte by byte"
+for node in b a; do
+	run hastctl role -c "$node.conf" init all
+done
+offset=$(hastctl dump -c a.conf data | sed -n 's/.*localoff: //p')
+[ "$offset" = "$(hastctl dump -c b.conf data | sed -n 's/.*localoff: //p')" ] || die "the components differ in shape"
+run cmp -i "$offset" a.img b.img
+for node in a b; do
+	run hastctl stop -c "$node.conf"
+done
 printf '\ndemo: everything is as it should be\n'

@@ -7,7 +7,7 @@ set -eu
 cd "$(dirname "$0")/.."
 : "${SECONDS_EACH:=60}"
 [ $# -gt 0 ] || set -- nv messages metadata lzf handshake \
-    wire nbd exports gates arguments
+    wire nbd exports gates arguments config
 
 command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked --version 0.13.2
 # Inputs found on the way stay out of the committed seeds.

@@ -1,25 +1,28 @@
-//! How fast the chain of ggatec and ggated is, compared with nbdkit's on the
-//! same machine at the same time: `make bench`, or
+//! How fast ggate and HAST are, compared with nbdkit on the same machine at
+//! the same time: `make bench`, or
 //!
 //! ```text
-//! scripts/bench.sh [--quick] [--runs N] [--seconds N] [ROW]...
+//! scripts/bench.sh [--quick] [--runs N] [--seconds N] [GROUP | ROW]...
 //! ```
 //!
-//! | name | path of a request |
-//! |---|---|
-//! | ours | fio, unix socket, ggatec, TCP, ggated, file |
-//! | two hops | fio, unix socket, `nbdkit nbd`, TCP, `nbdkit file`, the same file |
-//! | one hop | fio, TCP, `nbdkit file`, the same file |
+//! | group | name | path of a request |
+//! |---|---|---|
+//! | `ggate`, `hast` | ggate | fio, unix socket, ggatec, TCP, ggated, file |
+//! | `hast` | fullsync, memsync, async | fio, unix socket, a primary's worker, its file, and TCP, a secondary's worker, that one's file |
+//! | `checksum` | none, crc32, sha256 | the same in fullsync |
+//! | `ggate`, `hast` | two hops | fio, unix socket, `nbdkit nbd`, TCP, `nbdkit file`, file |
+//! | `ggate` | one hop | fio, TCP, `nbdkit file`, file |
+//! | `hast` | one hop unix | fio, unix socket, `nbdkit file`, file |
 //!
-//! Everything is on this machine and the file is on tmpfs, so that programs are
-//! measured and not a network or a disk. Absolute figures of such a machine
-//! mean little: each round runs all systems one after the other, in changing
-//! order, and what counts are the ratios of the medians over all rounds, with
-//! the lowest and highest ratio of one round beside them.
+//! Everything is on this machine and the files are on tmpfs, so that programs
+//! are measured and not a network or a disk. Absolute figures of such a machine
+//! mean little: each round runs all systems of a group one after the other, in
+//! changing order, and what counts are the ratios of the medians over all
+//! rounds, with the lowest and highest ratio of one round beside them.
 //!
 //! It ends with 1 when something does not work (an I/O error, a program that
 //! fails), never because something is slow. `--quick` is for that: one short
-//! round. The table goes to standard output, all figures to
+//! round. The tables go to standard output, all figures to
 //! `target/bench.json`.
 
 mod fio;
@@ -29,7 +32,7 @@ mod rows;
 mod systems;
 
 use report::{Measured, Sample};
-use rows::{ROWS, Row};
+use rows::{Group, Row};
 use std::process::ExitCode;
 use systems::System;
 
@@ -42,7 +45,15 @@ const SECONDS: u32 = 2;
 struct Options {
     runs: usize,
     seconds: u32,
-    rows: Vec<&'static Row>,
+    /// The rows asked for; all if none was.
+    rows: Vec<&'static str>,
+}
+
+impl Options {
+    fn rows(&self, group: Group) -> Vec<&'static Row> {
+        let wanted = |row: &&Row| self.rows.is_empty() || self.rows.contains(&row.name);
+        group.rows().iter().filter(wanted).collect()
+    }
 }
 
 fn main() -> ExitCode {
@@ -50,15 +61,22 @@ fn main() -> ExitCode {
         Ok(options) => options,
         Err(error) => {
             eprintln!("bench: {error}");
-            eprintln!("usage: bench [--quick] [--runs N] [--seconds N] [ROW]...");
+            eprintln!("usage: bench [--quick] [--runs N] [--seconds N] [GROUP | ROW]...");
             return ExitCode::FAILURE;
         }
     };
-    let systems = systems::start();
-    let measured = measure(&options, &systems);
-    print!("{}", report::table(&measured));
+    let mut figures = Vec::new();
+    for group in Group::ALL {
+        let rows = options.rows(group);
+        if !rows.is_empty() {
+            let systems = systems::start(group);
+            let measured = measure(&options, &rows, &systems);
+            print!("{}", report::table(&measured, &systems));
+            figures.extend(report::json(&measured, &systems));
+        }
+    }
     let file = "target/bench.json";
-    if let Err(error) = std::fs::write(file, report::json(&measured, &systems)) {
+    if let Err(error) = std::fs::write(file, format!("[\n{}\n]\n", figures.join(",\n"))) {
         eprintln!("bench: {file}: {error}");
         return ExitCode::FAILURE;
     }
@@ -84,21 +102,23 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
             "--runs" => options.runs = usize::from(number()?),
             "--seconds" => options.seconds = u32::from(number()?),
             name => {
-                let row = ROWS.iter().find(|row| row.name == name);
-                options
-                    .rows
-                    .push(row.ok_or_else(|| format!("{name}: no such row or option"))?);
+                let of_group = |group: Group| {
+                    let rows = group.rows().iter().map(|row| row.name);
+                    rows.filter(move |row| group.name() == name || *row == name)
+                };
+                let rows: Vec<_> = Group::ALL.into_iter().flat_map(of_group).collect();
+                if rows.is_empty() {
+                    return Err(format!("{name}: no such group, row or option"));
+                }
+                options.rows.extend(rows);
             }
         }
-    }
-    if options.rows.is_empty() {
-        options.rows = ROWS.iter().collect();
     }
     Ok(options)
 }
 
-/// All rounds of all rows.
-fn measure(options: &Options, systems: &[System]) -> Vec<Measured> {
+/// All rounds of the rows of a group.
+fn measure(options: &Options, rows: &[&'static Row], systems: &[System]) -> Vec<Measured> {
     let measure_row = |row: &&'static Row| {
         eprintln!("bench: {} ...", row.name);
         let mut samples: Vec<Vec<Sample>> = systems.iter().map(|_| Vec::new()).collect();
@@ -110,7 +130,7 @@ fn measure(options: &Options, systems: &[System]) -> Vec<Measured> {
         }
         Measured { row, samples }
     };
-    options.rows.iter().map(measure_row).collect()
+    rows.iter().map(measure_row).collect()
 }
 
 /// One measurement.

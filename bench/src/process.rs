@@ -1,7 +1,7 @@
 //! What a process has used, as Linux tells it.
 
+use nix::unistd::Pid;
 use std::fs;
-use testkit::process::Running;
 
 /// Ticks per second in which `/proc` counts processor time; the same on every
 /// Linux.
@@ -11,16 +11,16 @@ const TICKS: f64 = 100.0;
 #[derive(Debug)]
 pub(crate) struct Daemon {
     pub(crate) name: &'static str,
-    running: Running,
+    pid: Pid,
 }
 
 impl Daemon {
-    pub(crate) fn new(name: &'static str, running: Running) -> Self {
-        Self { name, running }
+    pub(crate) fn new(name: &'static str, pid: Pid) -> Self {
+        Self { name, pid }
     }
 
     fn read(&self, file: &str) -> String {
-        let path = format!("/proc/{}/{file}", self.running.pid());
+        let path = format!("/proc/{}/{file}", self.pid);
         fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {path}: {error}", self.name))
     }
 
@@ -39,7 +39,7 @@ impl Daemon {
 
     /// Begins anew to measure [`Self::peak`].
     pub(crate) fn forget_peak(&self) {
-        let path = format!("/proc/{}/clear_refs", self.running.pid());
+        let path = format!("/proc/{}/clear_refs", self.pid);
         fs::write(&path, "5").unwrap_or_else(|error| panic!("{}: {path}: {error}", self.name));
     }
 

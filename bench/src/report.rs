@@ -14,7 +14,7 @@ pub(crate) struct Sample {
     pub(crate) peaks: Vec<f64>,
 }
 
-/// A row's measurements, by system and round; ours is the first system.
+/// A row's measurements, by system and round.
 pub(crate) struct Measured {
     pub(crate) row: &'static Row,
     pub(crate) samples: Vec<Vec<Sample>>,
@@ -32,16 +32,16 @@ impl Measured {
         median(self.samples[system].iter().map(figure))
     }
 
-    /// Ours by another system's: of the medians, and the lowest and highest of
-    /// one round.
-    fn ratios(&self, system: usize) -> [f64; 3] {
+    /// One system's throughput by another's: of the medians, and the lowest
+    /// and highest of one round.
+    fn ratios(&self, system: usize, by: usize) -> [f64; 3] {
         let iops = |sample: &Sample| sample.fio.iops;
-        let rounds = self.samples[0].iter().zip(&self.samples[system]);
+        let rounds = self.samples[system].iter().zip(&self.samples[by]);
         let each = rounds.map(|(ours, theirs)| iops(ours) / iops(theirs));
         let (low, high) = each.fold((f64::MAX, 0.0_f64), |(low, high), ratio| {
             (low.min(ratio), high.max(ratio))
         });
-        [self.median(0, iops) / self.median(system, iops), low, high]
+        [self.median(system, iops) / self.median(by, iops), low, high]
     }
 
     /// Seconds of processor time per 100,000 requests, or per GiB.
@@ -72,36 +72,60 @@ impl Measured {
 }
 
 /// For people.
-pub(crate) fn table(measured: &[Measured]) -> String {
+pub(crate) fn table(measured: &[Measured], systems: &[System]) -> String {
     let mut table = String::from(
-        "\
-Requests/s, MB/s where sequential; ratios of medians (lowest and highest of one round).
-CPU: seconds of both daemons per 100,000 requests, per GiB where sequential.
-RSS: peaks of ggatec and ggated in MiB.
+        "
+Requests/s, MB/s where sequential. Latency in microseconds. CPU: seconds of all
+daemons per 100,000 requests, per GiB where sequential. RSS: peaks in MiB.
 
-row              ours  2 hops  ours / 2 hops      ours / 1 hop       p99 us        CPU s         RSS
+row                system        throughput   mean us  p99 us    CPU s  RSS
 ",
     );
     for m in measured {
-        let [two, two_low, two_high] = m.ratios(1);
-        let [one, one_low, one_high] = m.ratios(2);
-        let ours = m.median(0, |s| m.throughput(s));
-        let theirs = m.median(1, |s| m.throughput(s));
-        let p99 = [0, 1].map(|system| m.median(system, |s| s.fio.p99));
-        let cpu = [0, 1].map(|system| m.median(system, |s| m.cost(s)));
-        let rss = m.peaks(0);
-        let _ = writeln!(
-            table,
-            "{:13} {ours:7.0} {theirs:7.0}  {two:4.2} ({two_low:4.2}-{two_high:4.2})  \
-             {one:4.2} ({one_low:4.2}-{one_high:4.2})  {:6.0} {:6.0}  {:5.2} {:5.2}  {:4.0} {:4.0}",
-            m.row.name, p99[0], p99[1], cpu[0], cpu[1], rss[0], rss[1],
-        );
+        for (n, system) in systems.iter().enumerate() {
+            let peaks: Vec<String> = m.peaks(n).iter().map(|mib| format!("{mib:.0}")).collect();
+            let _ = writeln!(
+                table,
+                "{:18} {:12} {:11.0} {:9.0} {:7.0} {:8.2}  {}",
+                m.row.name,
+                system.name,
+                m.median(n, |s| m.throughput(s)),
+                m.median(n, |s| s.fio.mean),
+                m.median(n, |s| s.fio.p99),
+                m.median(n, |s| m.cost(s)),
+                peaks.join("+"),
+            );
+        }
+    }
+    table.push_str(
+        "\nrow                ratio of medians (lowest and highest of one round)      target\n",
+    );
+    for m in measured {
+        for target in m.row.targets {
+            let at = |name| systems.iter().position(|system| system.name == name);
+            let (Some(system), Some(by)) = (at(target.system), at(target.by)) else {
+                continue;
+            };
+            let [ratio, low, high] = m.ratios(system, by);
+            let verdict = if ratio >= target.least {
+                ""
+            } else {
+                "  missed"
+            };
+            let _ = writeln!(
+                table,
+                "{:18} {:26} {ratio:5.2} ({low:4.2}-{high:4.2})      {:4.2}{verdict}",
+                m.row.name,
+                format!("{} / {}", target.system, target.by),
+                target.least,
+            );
+        }
     }
     table
 }
 
 /// For programs: all figures of all rounds. No string in it needs escaping.
-pub(crate) fn json(measured: &[Measured], systems: &[System]) -> String {
+pub(crate) fn json(measured: &[Measured], systems: &[System]) -> Vec<String> {
     let mut rows = Vec::new();
     for m in measured {
         for (system, samples) in systems.iter().zip(&m.samples) {
@@ -116,7 +140,7 @@ pub(crate) fn json(measured: &[Measured], systems: &[System]) -> String {
             ));
         }
     }
-    format!("[\n{}\n]\n", rows.join(",\n"))
+    rows
 }
 
 fn quoted(text: &str) -> String {

@@ -1,22 +1,44 @@
 //! The chains that are compared.
 
 use crate::process::Daemon;
-use crate::rows::FILE_SIZE;
-use std::fs::File;
+use crate::rows::{FILE_SIZE, Group};
+use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
+use testkit::hast::{Pair, Side};
 use testkit::process::{Running, Sandbox, free_port, wait_for_file, wait_for_port};
 
+/// The resource of a pair.
+const NAME: &str = "data";
+
+/// What metadata and map take of a component, at most.
+const OVERHEAD: u64 = 1 << 20;
+
+/// How long anything may take before a measurement.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A chain and how to reach it.
-#[derive(Debug)]
 pub(crate) struct System {
     pub(crate) name: &'static str,
     pub(crate) uri: String,
     /// Those whose processor time and memory it costs.
     pub(crate) daemons: Vec<Daemon>,
-    /// Where its files are, for as long as it runs.
-    _sandbox: Rc<Sandbox>,
+    /// What runs, and where its files are.
+    _keep: Keep,
+}
+
+/// Whatever must live as long as a system.
+enum Keep {
+    Programs {
+        _running: Vec<Running>,
+        _sandbox: Rc<Sandbox>,
+    },
+    Pair {
+        _pair: Box<Pair>,
+    },
 }
 
 impl System {
@@ -26,15 +48,30 @@ impl System {
     }
 }
 
-/// All systems over one file; ours is the first.
-pub(crate) fn start() -> [System; 3] {
+/// The systems of a group; those it is about come first.
+pub(crate) fn start(group: Group) -> Vec<System> {
     let sandbox = Rc::new(Sandbox::new());
     let image = image(&sandbox);
-    [
-        ours(&sandbox, &image),
-        two_hops(&sandbox, &image),
-        one_hop(&sandbox, &image),
-    ]
+    match group {
+        Group::Ggate => vec![
+            ggate(&sandbox, &image),
+            two_hops(&sandbox, &image),
+            one_hop(&sandbox, &image),
+        ],
+        Group::Hast => vec![
+            hast("fullsync", "replication fullsync"),
+            hast("memsync", "replication memsync"),
+            hast("async", "replication async"),
+            ggate(&sandbox, &image),
+            two_hops(&sandbox, &image),
+            one_hop_unix(&sandbox, &image),
+        ],
+        Group::Checksum => vec![
+            hast("none", "replication fullsync"),
+            hast("crc32", "replication fullsync\nchecksum crc32"),
+            hast("sha256", "replication fullsync\nchecksum sha256"),
+        ],
+    }
 }
 
 /// A file without zeros, all of it in memory.
@@ -48,7 +85,7 @@ fn image(sandbox: &Sandbox) -> PathBuf {
     path
 }
 
-fn ours(sandbox: &Rc<Sandbox>, image: &Path) -> System {
+fn ggate(sandbox: &Rc<Sandbox>, image: &Path) -> System {
     sandbox.write("exports", format!("127.0.0.1 RW {}\n", image.display()));
     let port = free_port();
     let text = port.to_string();
@@ -58,11 +95,49 @@ fn ours(sandbox: &Rc<Sandbox>, image: &Path) -> System {
     let client = sandbox.spawn("ggatec", ["create", "-v", "-p", &text, "127.0.0.1", image]);
     client.wait_for_line("ggate0");
     let socket = sandbox.run_dir().join("ggate0");
+    system(
+        "ggate",
+        unix_uri(&socket),
+        vec![("ggatec", client), ("ggated", server)],
+        sandbox,
+    )
+}
+
+/// Both nodes of a pair, in sync.
+fn hast(name: &'static str, settings: &str) -> System {
+    let mut pair = Pair::new(&[NAME], FILE_SIZE + OVERHEAD, settings);
+    for side in [Side::A, Side::B] {
+        fill(&pair, side);
+    }
+    for (side, role) in [(Side::B, "secondary"), (Side::A, "primary")] {
+        pair.start(side);
+        pair.role(side, role);
+    }
+    let socket = pair.wait_for_provider(Side::A, NAME);
+    pair.wait_for_sync(Side::A, NAME, PATIENCE);
+    let worker = |side| pair.worker(side, NAME).expect("a worker");
+    let daemons = vec![
+        Daemon::new("primary", worker(Side::A)),
+        Daemon::new("secondary", worker(Side::B)),
+    ];
     System {
-        name: "ours",
+        name,
         uri: unix_uri(&socket),
-        daemons: vec![Daemon::new("ggatec", client), Daemon::new("ggated", server)],
-        _sandbox: Rc::clone(sandbox),
+        daemons,
+        _keep: Keep::Pair {
+            _pair: Box::new(pair),
+        },
+    }
+}
+
+/// The same without zeros on both nodes, so that nothing is a hole.
+fn fill(pair: &Pair, side: Side) {
+    let file = OpenOptions::new().write(true).open(pair.image(side, NAME));
+    let file = file.expect("an image");
+    let piece = vec![0x5a; 1 << 20];
+    for n in 0..FILE_SIZE >> 20 {
+        file.write_all_at(&piece, OVERHEAD + (n << 20))
+            .expect("room for the image");
     }
 }
 
@@ -73,24 +148,49 @@ fn two_hops(sandbox: &Rc<Sandbox>, image: &Path) -> System {
     let target = format!("uri={uri}");
     let proxy = sandbox.spawn("/usr/bin/nbdkit", ["-f", "-U", path, "nbd", &target]);
     wait_for_file(&socket);
-    System {
-        name: "two hops",
-        uri: unix_uri(&socket),
-        daemons: vec![
-            Daemon::new("nbdkit nbd", proxy),
-            Daemon::new("nbdkit file", server),
-        ],
-        _sandbox: Rc::clone(sandbox),
-    }
+    system(
+        "two hops",
+        unix_uri(&socket),
+        vec![("nbdkit nbd", proxy), ("nbdkit file", server)],
+        sandbox,
+    )
 }
 
 fn one_hop(sandbox: &Rc<Sandbox>, image: &Path) -> System {
     let (server, uri) = file_server(sandbox, image);
+    system("one hop", uri, vec![("nbdkit file", server)], sandbox)
+}
+
+fn one_hop_unix(sandbox: &Rc<Sandbox>, image: &Path) -> System {
+    let socket = sandbox.file("direct");
+    let path = socket.to_str().expect("a path in UTF-8");
+    let image = image.to_str().expect("a path in UTF-8");
+    let server = sandbox.spawn("/usr/bin/nbdkit", ["-f", "-U", path, "file", image]);
+    wait_for_file(&socket);
+    system(
+        "one hop unix",
+        unix_uri(&socket),
+        vec![("nbdkit file", server)],
+        sandbox,
+    )
+}
+
+fn system(
+    name: &'static str,
+    uri: String,
+    programs: Vec<(&'static str, Running)>,
+    sandbox: &Rc<Sandbox>,
+) -> System {
+    let daemons = programs.iter();
+    let daemons = daemons.map(|(name, running)| Daemon::new(name, running.pid()));
     System {
-        name: "one hop",
+        name,
         uri,
-        daemons: vec![Daemon::new("nbdkit file", server)],
-        _sandbox: Rc::clone(sandbox),
+        daemons: daemons.collect(),
+        _keep: Keep::Programs {
+            _running: programs.into_iter().map(|(_, running)| running).collect(),
+            _sandbox: Rc::clone(sandbox),
+        },
     }
 }
 

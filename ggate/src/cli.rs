@@ -5,7 +5,8 @@
 //! several wins, a value may begin with `-`. An unknown option or a missing
 //! value is one line plus the usage text on standard error; a wrong number of
 //! operands or an option that belongs to another sub-command is the usage text
-//! alone. The exit status is the program's, never clap's 2.
+//! alone. The exit status is the program's, never clap's 2. Options of ours
+//! that base has no letter for are words (`--json`); base refuses all of them.
 //!
 //! Each option is defined once, as a [`Flag`] constant; the same constant
 //! parses it and reads it. Numbers are decimal digits within stated bounds: where
@@ -30,20 +31,38 @@ pub struct Program {
     pub name: &'static str,
     /// Usage text, base's to the byte, ending in a newline.
     pub usage: &'static str,
-    /// Exit status after the usage text: 1 for the ggate programs, 64
-    /// (`EX_USAGE`) for the HAST ones.
+    /// Exit status of a command line that is wrong: 1 for the ggate programs,
+    /// 64 (`EX_USAGE`) for the HAST ones.
     pub usage_status: u8,
+    /// Sub-commands, as they are spelled; none if the program has none.
+    pub subcommands: &'static [&'static str],
     /// Every option of every sub-command.
     pub flags: &'static [Flag],
 }
 
-/// An option of one letter.
+/// An option of one letter, or of one word.
 #[derive(Debug)]
 pub struct Flag {
-    letter: char,
+    spelling: Spelling,
     name: &'static str,
     takes_value: bool,
     only_in: Option<&'static [&'static str]>,
+}
+
+/// How an option is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Spelling {
+    Letter(char),
+    Word(&'static str),
+}
+
+impl Display for Spelling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Letter(letter) => write!(f, "-{letter}"),
+            Self::Word(word) => write!(f, "--{word}"),
+        }
+    }
 }
 
 impl Flag {
@@ -52,8 +71,19 @@ impl Flag {
     #[must_use]
     pub const fn switch(letter: char, name: &'static str) -> Self {
         Self {
-            letter,
+            spelling: Spelling::Letter(letter),
             name,
+            takes_value: false,
+            only_in: None,
+        }
+    }
+
+    /// `--word`, without a value.
+    #[must_use]
+    pub const fn word(word: &'static str) -> Self {
+        Self {
+            spelling: Spelling::Word(word),
+            name: word,
             takes_value: false,
             only_in: None,
         }
@@ -63,7 +93,7 @@ impl Flag {
     #[must_use]
     pub const fn value(letter: char, name: &'static str) -> Self {
         Self {
-            letter,
+            spelling: Spelling::Letter(letter),
             name,
             takes_value: true,
             only_in: None,
@@ -79,8 +109,37 @@ impl Flag {
         }
     }
 
+    /// How it is written, its dash or dashes included.
+    #[must_use]
+    pub fn spelling(&self) -> String {
+        self.spelling.to_string()
+    }
+
+    /// What it is about, in a word or two.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Whether a value follows.
+    #[must_use]
+    pub const fn takes_value(&self) -> bool {
+        self.takes_value
+    }
+
+    /// Whether this sub-command has it.
+    #[must_use]
+    pub fn belongs_to(&self, subcommand: &str) -> bool {
+        self.only_in
+            .is_none_or(|allowed| allowed.contains(&subcommand))
+    }
+
     fn to_arg(&self) -> Arg {
-        let arg = Arg::new(self.name).short(self.letter);
+        let arg = Arg::new(self.name);
+        let arg = match self.spelling {
+            Spelling::Letter(letter) => arg.short(letter),
+            Spelling::Word(word) => arg.long(word),
+        };
         if self.takes_value {
             arg.action(ArgAction::Append)
                 .value_parser(clap::value_parser!(OsString))
@@ -104,7 +163,12 @@ pub enum CliError {
         status: u8,
     },
     /// A value that is not what its option wants: this line alone.
-    Invalid(String),
+    Invalid {
+        /// The line, complete.
+        message: String,
+        /// Exit status.
+        status: u8,
+    },
 }
 
 impl CliError {
@@ -113,8 +177,7 @@ impl CliError {
     pub fn report(&self) -> ExitCode {
         eprint!("{self}");
         match self {
-            Self::Usage { status, .. } => ExitCode::from(*status),
-            Self::Invalid(_) => ExitCode::FAILURE,
+            Self::Usage { status, .. } | Self::Invalid { status, .. } => ExitCode::from(*status),
         }
     }
 }
@@ -130,7 +193,7 @@ impl Display for CliError {
                 }
                 f.write_str(usage)
             }
-            Self::Invalid(message) => writeln!(f, "{message}"),
+            Self::Invalid { message, .. } => writeln!(f, "{message}"),
         }
     }
 }
@@ -161,7 +224,10 @@ impl Program {
     /// A value that is wrong; the message gets the program's name in front.
     #[must_use]
     pub fn invalid(&self, message: impl Display) -> CliError {
-        CliError::Invalid(format!("{}: {message}", self.name))
+        CliError::Invalid {
+            message: format!("{}: {message}", self.name),
+            status: self.usage_status,
+        }
     }
 
     /// Parses arguments that follow the program's name, of a program without
@@ -175,15 +241,15 @@ impl Program {
 
     /// Takes the sub-command, in any case, from the front of the arguments that
     /// follow the program's name, then parses the rest. Gives the name as
-    /// `subcommands` spells it.
+    /// [`Program::subcommands`] spells it.
     pub fn parse_subcommand(
         &'static self,
-        subcommands: &[&'static str],
         args: impl IntoIterator<Item = OsString>,
     ) -> Result<(&'static str, Parsed), CliError> {
         let mut args = args.into_iter();
         let word = args.next().ok_or_else(|| self.usage())?;
-        let subcommand = subcommands
+        let subcommand = self
+            .subcommands
             .iter()
             .find(|name| word.eq_ignore_ascii_case(name))
             .ok_or_else(|| self.usage())?;
@@ -215,10 +281,7 @@ impl Program {
             program: self,
             matches,
         };
-        let foreign = |flag: &&Flag| match (flag.only_in, subcommand) {
-            (Some(allowed), Some(this)) => !allowed.contains(&this),
-            _ => false,
-        };
+        let foreign = |flag: &&Flag| subcommand.is_some_and(|this| !flag.belongs_to(this));
         if self.flags.iter().filter(foreign).any(|f| parsed.given(f)) {
             return Err(self.usage());
         }
@@ -299,8 +362,8 @@ impl Parsed {
         match value.to_str().and_then(decimal) {
             Some(number) if bounds.contains(&number) => Ok(Some(number)),
             _ => Err(self.program.invalid(format_args!(
-                "-{} {}: {} is not a number from {} to {}.",
-                flag.letter,
+                "{} {}: {} is not a number from {} to {}.",
+                flag.spelling,
                 value.display(),
                 flag.name,
                 bounds.start(),
@@ -361,8 +424,8 @@ impl Parsed {
                 Some("direct") => opening.direct = true,
                 _ => {
                     return Err(self.program.invalid(format_args!(
-                        "Invalid argument for '-{}' option.",
-                        flag.letter
+                        "Invalid argument for '{}' option.",
+                        flag.spelling
                     )));
                 }
             }
@@ -385,8 +448,8 @@ impl Parsed {
     pub fn sector_size(&self, flag: &Flag) -> Result<Option<u32>, CliError> {
         match self.number(flag, 1..=u32::MAX)? {
             Some(size) if !size.is_power_of_two() => Err(self.program.invalid(format_args!(
-                "-{} {size}: {} is not a power of two.",
-                flag.letter, flag.name
+                "{} {size}: {} is not a power of two.",
+                flag.spelling, flag.name
             ))),
             size => Ok(size),
         }

@@ -5,6 +5,7 @@ pub mod admin;
 pub mod boot;
 pub mod buffer;
 pub mod cli;
+pub mod crowd;
 pub mod daemon;
 pub mod disk;
 pub mod errno;

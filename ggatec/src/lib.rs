@@ -12,7 +12,7 @@ mod send;
 mod unanswered;
 
 pub use connect::ConnectError;
-pub use options::Remote;
+pub use options::{PROGRAM, Remote};
 
 use ggate::cli::CliError;
 use ggate::{admin, daemon};

@@ -25,7 +25,8 @@ const TIMEOUT: Flag = Flag::value('t', "timeout").only_in(&["create"]);
 const UNIT: Flag = Flag::value('u', "unit");
 const VERBOSE: Flag = Flag::switch('v', "verbose").only_in(&["create", "rescue", "list"]);
 
-static PROGRAM: Program = Program {
+/// The command line, as a table.
+pub static PROGRAM: Program = Program {
     name: "ggatec",
     usage: "\
 usage: ggatec create [-nv] [-o <ro|wo|rw>] [-p port] [-q queue_size] [-R rcvbuf] [-S sndbuf] [-s sectorsize] [-t timeout] [-u unit] <host> <path>
@@ -34,6 +35,7 @@ usage: ggatec create [-nv] [-o <ro|wo|rw>] [-p port] [-q queue_size] [-R rcvbuf]
        ggatec list [-v] [-u unit]
 ",
     usage_status: 1,
+    subcommands: &["create", "rescue", "destroy", "list"],
     flags: &[
         FORCE,
         NO_DELAY,
@@ -94,8 +96,7 @@ pub struct Remote {
 
 /// Parses the arguments that follow the program's name.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, CliError> {
-    let (subcommand, parsed) =
-        PROGRAM.parse_subcommand(&["create", "rescue", "destroy", "list"], args)?;
+    let (subcommand, parsed) = PROGRAM.parse_subcommand(args)?;
     match subcommand {
         "create" => create(&parsed),
         "rescue" => rescue(&parsed),

@@ -11,7 +11,7 @@ use ggate::wire::{ExportPath, PathError};
 use std::ffi::OsStr;
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, ToSocketAddrs as _};
 use std::os::unix::ffi::OsStrExt as _;
 
 /// Longest line in bytes, without its end.
@@ -90,6 +90,12 @@ pub enum Mistake {
 
 /// Turns a host name into addresses.
 pub(crate) type Resolve<'a> = &'a dyn Fn(&str) -> io::Result<Vec<IpAddr>>;
+
+/// As the system knows it.
+pub(crate) fn look_up(name: &str) -> io::Result<Vec<IpAddr>> {
+    let addresses = (name, 0).to_socket_addrs()?;
+    Ok(addresses.map(|address| address.ip()).collect())
+}
 
 impl Exports {
     /// Parses the content of an exports file.

@@ -1,7 +1,6 @@
 //! ggated(8) as a library, for its own `main` and for tests that need a server
 //! in their own process.
 
-mod crowd;
 mod daemon;
 mod exports;
 mod handshake;
@@ -13,9 +12,11 @@ mod session;
 
 pub use exports::{ExportsError, Mistake};
 pub use listen::accept_until;
+pub use options::PROGRAM;
 pub use server::{LoadError, Server};
 
-use exports::Exports;
+use exports::{Exports, look_up};
+use ggate::cli::CliError;
 use ggate::opener::Request;
 use std::ffi::OsString;
 use std::io;
@@ -31,13 +32,22 @@ pub fn check_exports(
     Exports::parse(text, resolve).map(|exports| exports.iter().len())
 }
 
+/// Whether a command line is one, without doing what it says. For tests that
+/// make command lines up.
+pub fn check_arguments(
+    args: impl IntoIterator<Item = OsString>,
+    resolve: &dyn Fn(&str) -> io::Result<Vec<IpAddr>>,
+) -> Result<(), CliError> {
+    options::parse(args, resolve).map(drop)
+}
+
 /// The program, with its arguments from its name on.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     if let Some(request) = Request::from_args(args.iter().cloned()) {
         return request.run();
     }
-    match options::parse(args.into_iter().skip(1)) {
+    match options::parse(args.into_iter().skip(1), &look_up) {
         Ok(options) => daemon::run(&options),
         Err(error) => error.report(),
     }

@@ -4,8 +4,10 @@ use ggate::cli::{CliError, Flag, MAX_SOCKET_BUFFER, Parsed, Program};
 use ggate::net::TcpOptions;
 use ggate::wire::DEFAULT_PORT;
 use std::ffi::OsString;
-use std::net::{IpAddr, ToSocketAddrs as _};
+use std::net::IpAddr;
 use std::path::PathBuf;
+
+use crate::exports::Resolve;
 
 const EXPORTS: &str = "/etc/gg.exports";
 const PID_FILE: &str = "/var/run/ggated.pid";
@@ -19,10 +21,12 @@ const RECEIVE_BUFFER: Flag = Flag::value('R', "receive buffer");
 const SEND_BUFFER: Flag = Flag::value('S', "send buffer");
 const VERBOSE: Flag = Flag::switch('v', "verbose");
 
-static PROGRAM: Program = Program {
+/// The command line, as a table.
+pub static PROGRAM: Program = Program {
     name: "ggated",
     usage: "usage: ggated [-nv] [-a address] [-F pidfile] [-p port] [-R rcvbuf] [-S sndbuf] [exports file]\n",
     usage_status: 1,
+    subcommands: &[],
     flags: &[
         ADDRESS,
         PID,
@@ -54,14 +58,17 @@ pub(crate) struct Options {
 
 /// Parses the arguments that follow the program's name. Operands after the
 /// exports file are ignored.
-pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Options, CliError> {
+pub(crate) fn parse(
+    args: impl IntoIterator<Item = OsString>,
+    resolve: Resolve<'_>,
+) -> Result<Options, CliError> {
     let parsed = PROGRAM.parse(args)?;
     if parsed.given(&HELP) {
         return Err(PROGRAM.usage());
     }
     let path = |given: Option<&std::ffi::OsStr>, default| given.map_or(default, PathBuf::from);
     Ok(Options {
-        address: address(&parsed)?,
+        address: address(&parsed, resolve)?,
         port: parsed.number(&PORT, 0..=u16::MAX)?.unwrap_or(DEFAULT_PORT),
         tcp: TcpOptions {
             no_delay: !parsed.given(&NO_DELAY),
@@ -75,16 +82,15 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Options,
 }
 
 /// An address, or the first one of a host name.
-fn address(parsed: &Parsed) -> Result<Option<IpAddr>, CliError> {
+fn address(parsed: &Parsed, resolve: Resolve<'_>) -> Result<Option<IpAddr>, CliError> {
     let Some(value) = parsed.value(&ADDRESS) else {
         return Ok(None);
     };
     let found = value
         .to_str()
-        .and_then(|name| (name, 0).to_socket_addrs().ok())
-        .and_then(|mut addresses| addresses.next());
+        .and_then(|name| resolve(name).ok()?.first().copied());
     match found {
-        Some(address) => Ok(Some(address.ip())),
+        Some(address) => Ok(Some(address)),
         None => Err(PROGRAM.invalid(format_args!(
             "-a {}: Invalid IP/host name to bind to.",
             value.display()
@@ -97,7 +103,14 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Options, CliError> {
-        super::parse(line.split_whitespace().map(OsString::from))
+        let resolve = |name: &str| match name {
+            "here" => Ok(vec![[127, 0, 0, 1].into(), [127, 0, 0, 2].into()]),
+            name => name
+                .parse()
+                .map(|address| vec![address])
+                .map_err(|_| std::io::ErrorKind::NotFound.into()),
+        };
+        super::parse(line.split_whitespace().map(OsString::from), &resolve)
     }
 
     #[test]
@@ -122,6 +135,16 @@ mod tests {
         assert_eq!(options.pid_file, PathBuf::from("p"));
         assert_eq!(options.exports, PathBuf::from("file"));
         assert!(options.foreground);
+    }
+
+    #[test]
+    fn a_host_name_is_its_first_address() {
+        let address = |line| parse(line).map(|options| options.address);
+        assert_eq!(address("-a here"), Ok(Some([127, 0, 0, 1].into())));
+        assert_eq!(
+            address("-a nowhere"),
+            Err(PROGRAM.invalid("-a nowhere: Invalid IP/host name to bind to."))
+        );
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! What the whole server knows: exports, who is coming, who is there.
 
-use crate::crowd::{Crowd, Id};
-use crate::exports::{Export, Exports, ExportsError, short};
+use crate::exports::{Export, Exports, ExportsError, look_up, short};
 use crate::opener::{Opener, Opening};
 use crate::session::{Client, Parts, Session, SessionError};
+use ggate::crowd::{Crowd, Id};
 use ggate::log;
 use ggate::media::Media;
 use ggate::net::TcpOptions;
@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use parking_lot::{Mutex, RwLock};
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::net::{IpAddr, TcpStream, ToSocketAddrs as _};
+use std::net::{IpAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -195,7 +195,7 @@ impl Server {
     /// enters its session before it leaves, so in this order none is missed.
     pub(crate) fn expects_somebody(&self) -> bool {
         let handshakes = self.strangers.lock().len();
-        handshakes != 0 || self.half_open.lock().len() != 0
+        handshakes != 0 || !self.half_open.lock().is_empty()
     }
 
     /// Whether there is room for a session.
@@ -296,11 +296,7 @@ fn load(path: &Path) -> Result<Exports, LoadError> {
         return Err(LoadError::TooLong(path.to_owned()));
     }
     log::info!("Reading exports file ({}).", path.display());
-    let resolve = |name: &str| {
-        let addresses = (name, 0).to_socket_addrs()?;
-        Ok(addresses.map(|address| address.ip()).collect())
-    };
-    let exports = Exports::parse(&text, &resolve)?;
+    let exports = Exports::parse(&text, &look_up)?;
     for export in exports.iter() {
         for client in &export.clients {
             let access = short(export.access);

@@ -19,7 +19,8 @@ const TIMEOUT: Flag = Flag::value('t', "timeout").only_in(&["create"]);
 const UNIT: Flag = Flag::value('u', "unit");
 const VERBOSE: Flag = Flag::switch('v', "verbose").only_in(&["create", "rescue", "list"]);
 
-static PROGRAM: Program = Program {
+/// The command line, as a table.
+pub static PROGRAM: Program = Program {
     name: "ggatel",
     usage: "\
 usage: ggatel create [-v] [-o <ro|wo|rw>] [-s sectorsize] [-t timeout] [-u unit] <path>
@@ -28,6 +29,7 @@ usage: ggatel create [-v] [-o <ro|wo|rw>] [-s sectorsize] [-t timeout] [-u unit]
        ggatel list [-v] [-u unit]
 ",
     usage_status: 1,
+    subcommands: &["create", "rescue", "destroy", "list"],
     flags: &[FORCE, OPENING, SECTOR_SIZE, TIMEOUT, UNIT, VERBOSE],
 };
 
@@ -64,8 +66,7 @@ pub(crate) enum Command {
 /// Parses the arguments that follow the program's name. As in base, `-o` is
 /// judged before the operands are counted.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, CliError> {
-    let (subcommand, parsed) =
-        PROGRAM.parse_subcommand(&["create", "rescue", "destroy", "list"], args)?;
+    let (subcommand, parsed) = PROGRAM.parse_subcommand(args)?;
     let opening = parsed.opening(&OPENING)?;
     let serve = |wanted: Result<Wanted, CliError>| {
         let [path] = parsed.exactly()?;

@@ -26,7 +26,7 @@
 //! operator gave it up.
 
 use crate::message::SPLIT_BRAIN;
-use crate::metadata::Consistency;
+use crate::metadata::{Consistency, Metadata};
 use crate::role::SyncSource;
 use crate::units::{Counters, Generation, ResUid};
 use alloc::borrow::Cow;
@@ -61,6 +61,20 @@ pub struct Secondary {
     pub consistency: Consistency,
     /// An operator gave up what only it has.
     pub discard: bool,
+}
+
+impl Secondary {
+    /// What its metadata say.
+    #[must_use]
+    pub const fn of(metadata: &Metadata) -> Self {
+        Self {
+            resuid: metadata.resuid,
+            counters: metadata.counters,
+            generation: metadata.generation,
+            consistency: metadata.consistency,
+            discard: metadata.discard,
+        }
+    }
 }
 
 /// What to do where the counters cannot have come about: `on-impossible`.

@@ -24,8 +24,12 @@ pub const HEADER: usize = 5;
 pub const NODE_LIMIT: u32 = 64 << 10;
 
 /// Longest entries accepted from the daemon in a control reply, in bytes:
-/// one resource takes about 1 KiB.
-pub const CONTROL_LIMIT: u32 = 4 << 20;
+/// one resource takes about 1 KiB, twice that with what is ours.
+pub const CONTROL_LIMIT: u32 = 16 << 20;
+
+/// Longest entries accepted by the daemon in a control request, in bytes:
+/// thousands of names.
+pub const CONTROL_REQUEST_LIMIT: u32 = 256 << 10;
 
 /// Writes a message into `buffer`: a header, then what `entries` puts.
 /// Returns its length.

@@ -246,11 +246,20 @@ impl Header {
     }
 }
 
+/// Payloads in a row that LZF may fail to make smaller before it is tried only
+/// now and then: what a client writes is much like what it wrote before.
+const LZF_PATIENCE: u32 = 8;
+
+/// Of the payloads after that, one in so many is tried.
+const LZF_RETRY: u32 = 16;
+
 /// What a sender compresses with: made once, used again, never grown.
 #[derive(Debug)]
 pub struct Workspace {
     table: lzf::Table,
     buffer: Vec<u8>,
+    /// Payloads since LZF last made one smaller.
+    fruitless: u32,
 }
 
 impl Workspace {
@@ -261,7 +270,13 @@ impl Workspace {
         Self {
             table: lzf::Table::new(),
             buffer: vec![0; longest.max(PREFIX)],
+            fruitless: 0,
         }
+    }
+
+    /// Whether LZF is likely to pay.
+    const fn expects_much(&self) -> bool {
+        self.fruitless < LZF_PATIENCE || self.fruitless.is_multiple_of(LZF_RETRY)
     }
 }
 
@@ -293,16 +308,25 @@ fn compress<'a>(
     let Ok(length) = u32::try_from(data.len()) else {
         return (Compression::None, data);
     };
+    let try_lzf = workspace.expects_much();
     let (prefix, buffer) = workspace.buffer.split_at_mut(PREFIX);
     LittleEndian::write_u32(prefix, length);
     let stream = match wanted {
         Compression::None => None,
         _ if is_hole(data) => Some(0),
         Compression::Hole => None,
-        Compression::Lzf => buffer
-            .get_mut(..data.len().saturating_sub(LZF_MINIMUM_SAVED))
-            .and_then(|room| lzf::compress(&mut workspace.table, data, room))
-            .filter(|&length| length > 0),
+        Compression::Lzf => {
+            let stream = buffer
+                .get_mut(..data.len().saturating_sub(LZF_MINIMUM_SAVED))
+                .filter(|_| try_lzf)
+                .and_then(|room| lzf::compress(&mut workspace.table, data, room))
+                .filter(|&length| length > 0);
+            workspace.fruitless = match stream {
+                Some(_) => 0,
+                None => workspace.fruitless.wrapping_add(1),
+            };
+            stream
+        }
     };
     match stream {
         None => (Compression::None, data),

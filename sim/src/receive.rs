@@ -137,7 +137,7 @@ fn request(
             };
             expect(stream, payload.size, Coming::Write(id, range, payload));
         }
-        Taken::Taken => {}
+        Taken::Taken | Taken::Buffer(_) => {}
         Taken::Refused(refusal) => return Err(format!("refused {refusal:?}")),
         Taken::Stale => expect(stream, request.payload_size(), Coming::Nothing),
     }

@@ -32,10 +32,7 @@ pub struct Refused {
 /// Runs all cases of a program, each in a sandbox that `prepare` may fill, and
 /// panics with a list of all that differ.
 pub fn run(program: &str, refused: &[Refused], prepare: impl Fn(&Sandbox)) {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/cli/cases.txt");
-    let text = std::fs::read_to_string(&file).expect("the captured command lines");
-    let cases = parse(&text, program);
-    assert!(!cases.is_empty(), "no case of {program}");
+    let cases = all(program);
     for row in refused {
         let known = cases.iter().any(|case| case.line == row.line);
         assert!(known, "no case {:?} ({})", row.line, row.why);
@@ -59,6 +56,15 @@ pub fn run(program: &str, refused: &[Refused], prepare: impl Fn(&Sandbox)) {
     assert!(bad == 0, "{bad} of {all} differ:\n{}", failures.join("\n"));
 }
 
+/// All cases of a program, in their order.
+pub fn all(program: &str) -> Vec<Case> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/cli/cases.txt");
+    let text = std::fs::read_to_string(&file).expect("the captured command lines");
+    let cases = parse(&text, program);
+    assert!(!cases.is_empty(), "no case of {program}");
+    cases
+}
+
 impl Sandbox {
     /// A text of the captures with TMPDIR made this sandbox.
     pub fn expand(&self, text: &str) -> String {
@@ -67,7 +73,7 @@ impl Sandbox {
 }
 
 /// What a finished program differs in from base.
-fn differs(case: &Case, ours: &Finished) -> Option<String> {
+pub fn differs(case: &Case, ours: &Finished) -> Option<String> {
     if ours.status.code() != Some(case.code) {
         return Some(format!("exit code: base {}", case.code));
     }

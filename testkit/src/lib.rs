@@ -6,6 +6,7 @@
 pub mod allocations;
 pub mod cases;
 pub mod chain;
+pub mod hast;
 pub mod load;
 pub mod nbd;
 pub mod noise;

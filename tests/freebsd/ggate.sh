@@ -9,59 +9,15 @@
 # (default: /sbin). Each test has a time limit and cleans up after itself, also
 # when something hangs. Prints `N passed, N failed`; exits 1 if any failed.
 set -u
-
-root=$(cd "$(dirname "$0")/../.." && pwd) || exit 1
-: "${GGATEC:=$root/target/release/ggatec}"
-: "${GGATED:=$root/target/release/ggated}"
-: "${GGATEL:=$root/target/release/ggatel}"
+# shellcheck source=tests/freebsd/lib.sh
+. "$(dirname "$0")/lib.sh"
+: "${GGATED:=$programs/ggated}"
+: "${GGATEL:=$programs/ggatel}"
 : "${BASE_GGATEC:=/sbin/ggatec}"
 : "${BASE_GGATED:=/sbin/ggated}"
 : "${BASE_GGATEL:=/sbin/ggatel}"
 
-# Longest time for one test and for one command in it, in seconds.
-TEST_LIMIT=300
-LIMIT=60
-
 # ---- what the tests use
-
-fail() {
-	echo "FAILED: $*"
-	exit 1
-}
-
-# Runs a command that may hang. In the foreground: else it would wait for the
-# daemons that the command leaves behind.
-limit() {
-	timeout --foreground -k 5 "$LIMIT" "$@"
-}
-
-must() {
-	limit "$@" || fail "exit status $? of: $*"
-}
-
-must_not() {
-	limit "$@" && fail "should have failed: $*"
-	return 0
-}
-
-# Polls until a command succeeds: until DESCRIPTION COMMAND...
-until_() {
-	what=$1
-	shift
-	tries=0
-	until "$@" >/dev/null 2>&1; do
-		tries=$((tries + 1))
-		[ $tries -lt $((LIMIT * 5)) ] || fail "waited in vain for $what"
-		sleep 0.2
-	done
-}
-
-# A memory disk of a size, filled with random bytes; its name is in $md.
-new_md() {
-	md=$(mdconfig -a -t malloc -s "$1") || fail "mdconfig"
-	echo "$md" >>"$scratch/mds"
-	must dd if=/dev/random of="/dev/$md" bs=1m 2>/dev/null
-}
 
 # The lowest unit without a node, in $unit.
 new_unit() {
@@ -70,13 +26,6 @@ new_unit() {
 		unit=$((unit + 1))
 	done
 	echo "$unit" >>"$scratch/units"
-}
-
-# Something in the background that is killed at the end; its pid is in $pid.
-background() {
-	"$@" >>background.log 2>&1 &
-	pid=$!
-	echo "$pid" >>"$scratch/pids"
 }
 
 # Starts a server (first argument) of what is listed in the file `exports`.
@@ -109,21 +58,12 @@ destroy() {
 	until_ "the end of ggate$unit" test ! -e "/dev/ggate$unit"
 }
 
-same() {
-	first=$(limit md5 -q "$1") || fail "md5 $1"
-	shift
-	for other; do
-		sum=$(limit md5 -q "$other") || fail "md5 $other"
-		[ "$first" = "$sum" ] || fail "$other differs"
-	done
-}
-
 # Imports /dev/$md with two programs: chain SERVER CLIENT; the source of the
 # data is in $source.
 chain() {
-	new_md 16m
+	new_random_md 16m
 	source=/dev/$md
-	new_md 16m
+	new_random_md 16m
 	new_unit
 	export_rw "/dev/$md"
 	start_server "$1"
@@ -154,7 +94,7 @@ test_ggatel_file() {
 }
 
 test_ggatel_md() {
-	new_md 1m
+	new_random_md 1m
 	must dd if=/dev/random of=source bs=1m count=1 2>/dev/null
 	new_unit
 	create_silently "$GGATEL" create -u "$unit" "/dev/$md"
@@ -226,9 +166,9 @@ test_forced_destroy() {
 }
 
 test_rescue() {
-	new_md 16m
+	new_random_md 16m
 	source=/dev/$md
-	new_md 16m
+	new_random_md 16m
 	new_unit
 	export_rw "/dev/$md"
 	start_server "$GGATED"
@@ -261,7 +201,7 @@ test_server_restarts_under_load() {
 
 # Client and server on one host, over and over: the deadlock of GEOM's taste.
 test_create_destroy_50_times() {
-	new_md 8m
+	new_random_md 8m
 	export_rw "/dev/$md"
 	start_server "$GGATED"
 	round=0
@@ -276,7 +216,7 @@ test_create_destroy_50_times() {
 
 # The same when the server dies while the new provider is tasted.
 test_server_restarts_during_the_taste() {
-	new_md 8m
+	new_random_md 8m
 	export_rw "/dev/$md"
 	round=0
 	while [ $round -lt 10 ]; do
@@ -294,7 +234,7 @@ test_server_restarts_during_the_taste() {
 
 # A ggatel that is killed while its provider is tasted ends, and is rescued.
 test_ggatel_killed_during_the_taste() {
-	new_md 8m
+	new_random_md 8m
 	round=0
 	while [ $round -lt 10 ]; do
 		new_unit
@@ -345,77 +285,7 @@ test_base_ggatel_rescues_ours() {
 
 # ---- running them
 
-# The lines of a list of things to clean up.
-each() {
-	[ -e "$scratch/$1" ] && cat "$scratch/$1"
-	rm -f "$scratch/$1"
-}
-
-clean_up() {
-	for pool in $(each pools); do
-		zpool list "$pool" >/dev/null 2>&1 && limit zpool destroy -f "$pool"
-	done
-	# First of all the gates: what hangs, hangs on them.
-	for unit in $(each units); do
-		limit "$GGATEC" destroy -f -u "$unit" >/dev/null 2>&1
-	done
-	for pid in $(each pids); do
-		kill -9 "$pid" 2>/dev/null
-	done
-	for nop in $(each nops); do
-		limit gnop destroy -f "$nop" >/dev/null 2>&1
-	done
-	for md in $(each mds); do
-		tries=0
-		# The disk is released some time after its last user ended.
-		until mdconfig -d -u "$md" 2>/dev/null || [ $tries -ge 50 ]; do
-			tries=$((tries + 1))
-			sleep 0.2
-		done
-	done
-}
-
-# Runs one test; it fails when it takes too long, whatever it hangs in.
-run() {
-	port=$((port + 1))
-	mkdir "$scratch/work"
-	(
-		cd "$scratch/work" || exit 1
-		(trap - EXIT INT TERM; "test_$1")
-		echo $? >"$scratch/status"
-	) >"$scratch/log" 2>&1 &
-	waited=0
-	while [ ! -s "$scratch/status" ] && [ $waited -lt $((TEST_LIMIT * 5)) ]; do
-		waited=$((waited + 1))
-		sleep 0.2
-	done
-	if [ -s "$scratch/status" ] && [ "$(cat "$scratch/status")" = 0 ]; then
-		passed=$((passed + 1))
-		echo "passed: $1"
-	else
-		failed=$((failed + 1))
-		echo "failed: $1"
-		[ -s "$scratch/status" ] || {
-			echo "	still runs after $TEST_LIMIT s; threads that wait for GEOM:"
-			procstat -kka 2>/dev/null | grep -E 'g_wait|gread|ggwait' | sed 's/^/	/'
-		}
-		sed 's/^/	/' "$scratch/log"
-	fi
-	clean_up
-	rm -rf "$scratch/work" "$scratch/status" "$scratch/log"
-}
-
-[ "$(uname)" = FreeBSD ] || { echo "$0: this is not FreeBSD" >&2; exit 1; }
-[ "$(id -u)" = 0 ] || { echo "$0: you are not root" >&2; exit 1; }
-for program in "$GGATEC" "$GGATED" "$GGATEL"; do
-	[ -x "$program" ] || { echo "$0: no $program; run make first" >&2; exit 1; }
-done
-unset GGATE_RUNDIR
-# What is to be cleaned up is kept in files: tests run in shells of their own.
-scratch=$(mktemp -d "${TMPDIR:-/tmp}/ggate.XXXXXX") || exit 1
-trap 'clean_up; rm -rf "$scratch"' EXIT
-trap 'exit 1' INT TERM
-
+begin "$GGATEC" "$GGATED" "$GGATEL"
 if [ $# -eq 0 ]; then
 	set -- ggated ggatel_file ggatel_md ggatec_trim ggate_flush \
 	    large_writes list forced_destroy rescue server_restarts_under_load \
@@ -425,9 +295,4 @@ if [ $# -eq 0 ]; then
 	[ ! -x "$BASE_GGATEC" ] || set -- "$@" base_client
 	[ ! -x "$BASE_GGATEL" ] || set -- "$@" base_ggatel_rescues_ours
 fi
-port=33080 passed=0 failed=0
-for name; do
-	run "$name"
-done
-echo "$passed passed, $failed failed"
-[ $failed -eq 0 ]
+run_all "$@"

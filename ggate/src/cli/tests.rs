@@ -11,6 +11,7 @@ static PROGRAM: Program = Program {
     name: "prog",
     usage: "usage: prog\n",
     usage_status: 1,
+    subcommands: &["create", "destroy"],
     flags: &[FORCE, VERBOSE, NODELAY, PORT, UNIT],
 };
 
@@ -23,13 +24,13 @@ fn parse(line: &str) -> Result<Parsed, CliError> {
 }
 
 fn subcommand(line: &str) -> Result<(&'static str, Parsed), CliError> {
-    PROGRAM.parse_subcommand(&["create", "destroy"], args(line))
+    PROGRAM.parse_subcommand(args(line))
 }
 
 fn complaint(error: CliError) -> String {
     match error {
         CliError::Usage { complaint, .. } => complaint.unwrap_or_default(),
-        CliError::Invalid(message) => panic!("no usage: {message}"),
+        CliError::Invalid { message, .. } => panic!("no usage: {message}"),
     }
 }
 
@@ -122,8 +123,8 @@ fn numbers_are_digits_within_bounds_and_errors_say_which_option() {
             parse(&format!("-p {bad}"))
                 .unwrap()
                 .number(&PORT, 1..=u16::MAX),
-            Err(CliError::Invalid(format!(
-                "prog: -p {bad}: port is not a number from 1 to 65535."
+            Err(PROGRAM.invalid(format_args!(
+                "-p {bad}: port is not a number from 1 to 65535."
             )))
         );
     }
@@ -133,6 +134,32 @@ fn numbers_are_digits_within_bounds_and_errors_say_which_option() {
         parse("-p 65535").unwrap().number(&PORT, 1..=u16::MAX),
         Ok(Some(u16::MAX))
     );
+}
+
+#[test]
+fn words_are_whole_and_unknown_ones_are_what_getopt_calls_them() {
+    const JSON: Flag = Flag::word("json");
+    static WORDY: Program = Program {
+        name: "prog",
+        usage: "usage: prog\n",
+        usage_status: 64,
+        subcommands: &[],
+        flags: &[JSON, VERBOSE],
+    };
+    let parsed = WORDY.parse(args("-v --json all --json")).unwrap();
+    assert!(parsed.given(&JSON) && parsed.given(&VERBOSE));
+    assert_eq!(parsed.operands(), ["all", "--json"]);
+    assert!(!WORDY.parse(args("-v")).unwrap().given(&JSON));
+    for line in ["--jso", "--jsonx", "--wait", "---"] {
+        let error = WORDY.parse(args(line)).unwrap_err();
+        assert_eq!(complaint(error), "prog: illegal option -- -", "{line}");
+    }
+    assert_eq!(
+        WORDY.parse(args("--json=1")).unwrap_err(),
+        WORDY.usage(),
+        "a word takes no value"
+    );
+    assert!(WORDY.parse(args("-j")).is_err());
 }
 
 #[test]
@@ -195,7 +222,7 @@ proptest! {
                 let ours = ours.unwrap();
                 prop_assert_eq!(ours.operands(), operands.iter().map(OsStr::new).collect::<Vec<_>>());
                 for flag in PROGRAM.flags {
-                    let of_flag = found.iter().filter(|(letter, _)| *letter == flag.letter);
+                    let of_flag = found.iter().filter(|(letter, _)| Spelling::Letter(*letter) == flag.spelling);
                     if flag.takes_value {
                         let wanted: Vec<_> = of_flag.map(|(_, value)| OsStr::new(value)).collect();
                         prop_assert_eq!(ours.values(flag).collect::<Vec<_>>(), wanted);

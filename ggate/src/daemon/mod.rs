@@ -6,15 +6,18 @@
 //! the child does the whole set-up with the terminal still in its hands, and
 //! the parent's exit status is the set-up's: see [`start`].
 
+mod exec;
 mod pidfile;
 mod protect;
 mod signals;
 
+pub use exec::Exec;
 pub use pidfile::{PidFile, PidFileError};
 pub use protect::{load_module, protect};
 pub use signals::{Signal, on_signals};
 
 use crate::log::{self, Sink};
+use nix::poll::{PollTimeout, poll};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout};
 use std::fmt::Display;
@@ -22,6 +25,7 @@ use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::process::ExitCode;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// Whether the program stays where it was started.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -126,7 +130,7 @@ impl Readiness {
         std::env::set_current_dir("/")?;
         let null = File::options().read(true).write(true).open("/dev/null")?;
         io::stdout().flush()?;
-        log::switch(Sink::Syslog);
+        log::detached();
         dup2_stdin(&null)?;
         dup2_stdout(&null)?;
         dup2_stderr(&null)?;
@@ -155,6 +159,21 @@ fn wait_for(child: Pid, mut ready: PipeReader) -> io::Result<ExitCode> {
     }
 }
 
+/// Closes everything but the standard descriptors: what whoever started the
+/// program has left open by mistake would stay open in every process that it
+/// starts. Call it first of all.
+pub fn close_inherited() {
+    // SAFETY: the program has opened nothing yet, so nobody owns what is
+    // closed.
+    #[allow(unsafe_code)]
+    unsafe {
+        #[cfg(target_os = "linux")]
+        libc::close_range(3, libc::c_uint::MAX, 0);
+        #[cfg(target_os = "freebsd")]
+        libc::closefrom(3);
+    }
+}
+
 fn fork() -> nix::Result<ForkResult> {
     debug_assert!(single_threaded(), "fork with several threads");
     // SAFETY: the process has one thread, so no lock can be held and no
@@ -180,4 +199,34 @@ pub fn spawn<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {
     std::thread::Builder::new().name(name.into()).spawn(work)
+}
+
+/// Sleeps. `std::thread::sleep` makes a system call that FreeBSD denies to who
+/// is in capability mode (`clock_nanosleep`), and panics when it is denied.
+pub fn pause(time: Duration) {
+    let end = Instant::now() + time;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        // Whole milliseconds, so rather one too many than none.
+        let timeout = PollTimeout::try_from(left + Duration::from_millis(1));
+        // An interruption is noticed above.
+        let _ = poll(&mut [], timeout.unwrap_or(PollTimeout::MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_as_long_as_it_should_be() {
+        for time in [0, 1, 1500, 20_000].map(Duration::from_micros) {
+            let begin = Instant::now();
+            pause(time);
+            assert!(begin.elapsed() >= time, "{time:?}");
+        }
+    }
 }

@@ -66,8 +66,11 @@ pub fn load_module(file: &std::ffi::CStr, name: &std::ffi::CStr) -> io::Result<(
         }
         libc::kld_load(file.as_ptr())
     };
-    nix::errno::Errno::result(result)?;
-    Ok(())
+    match nix::errno::Errno::result(result) {
+        // Somebody else has loaded it meanwhile.
+        Ok(_) | Err(nix::errno::Errno::EEXIST) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// Loads a kernel module from `file` (`geom_gate`) unless a module `name`

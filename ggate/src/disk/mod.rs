@@ -42,9 +42,38 @@ pub enum Op {
     Delete,
 }
 
+/// What a READ fills and a WRITE is taken from.
+pub trait Data: Send + 'static {
+    /// Fills itself from `range` of the medium.
+    fn read_from(&mut self, medium: &dyn Media, range: ByteRange) -> nix::Result<()>;
+
+    /// Writes itself to `range` of the medium.
+    fn write_to(&self, medium: &dyn Media, range: ByteRange) -> nix::Result<()>;
+}
+
+impl Data for Buf {
+    fn read_from(&mut self, medium: &dyn Media, range: ByteRange) -> nix::Result<()> {
+        check_length(self, range)?;
+        medium.read_at(self, range.offset)
+    }
+
+    fn write_to(&self, medium: &dyn Media, range: ByteRange) -> nix::Result<()> {
+        check_length(self, range)?;
+        medium.write_at(self, range.offset)
+    }
+}
+
+fn check_length(data: &[u8], range: ByteRange) -> nix::Result<()> {
+    if data.len() as u64 == range.length {
+        Ok(())
+    } else {
+        Err(Errno::EINVAL)
+    }
+}
+
 /// A request; comes back with the completion.
 #[derive(Debug)]
-pub struct Job<T> {
+pub struct Job<T, D = Buf> {
     /// Whatever the caller needs to know it again.
     pub tag: T,
     /// What to do.
@@ -52,7 +81,7 @@ pub struct Job<T> {
     /// Where; the caller has checked it against the medium's geometry.
     pub range: ByteRange,
     /// As long as the range for READ and WRITE; unused otherwise.
-    pub data: Buf,
+    pub data: D,
 }
 
 /// How a request was taken.
@@ -67,25 +96,25 @@ pub enum Submitted {
 }
 
 /// A medium with its threads. Dropping it discards what has not begun.
-pub struct Disk<T: Send + 'static>(Arc<Shared<T>>);
+pub struct Disk<T: Send + 'static, D: Data = Buf>(Arc<Shared<T, D>>);
 
-type Completion<T> = Box<dyn Fn(Job<T>, nix::Result<()>) + Send + Sync>;
+type Completion<T, D> = Box<dyn Fn(Job<T, D>, nix::Result<()>) + Send + Sync>;
 
-struct Shared<T> {
+struct Shared<T, D> {
     media: Arc<dyn Media>,
-    complete: Completion<T>,
+    complete: Completion<T, D>,
     /// How many threads are of use while the medium answers from memory.
     processors: usize,
-    state: Mutex<State<T>>,
+    state: Mutex<State<T, D>>,
     /// Signalled when a job became ready, or the disk closes.
     work: Condvar,
     /// Signalled when the last running job ended after the disk was closed.
     quiet: Condvar,
 }
 
-struct State<T> {
-    order: Order<Job<T>>,
-    ready: VecDeque<(Ticket, Job<T>)>,
+struct State<T, D> {
+    order: Order<Job<T, D>>,
+    ready: VecDeque<(Ticket, Job<T, D>)>,
     times: ServiceTimes,
     running: usize,
     threads: usize,
@@ -108,14 +137,14 @@ pub struct Load {
     pub threads: usize,
 }
 
-impl<T: Send + 'static> Disk<T> {
+impl<T: Send + 'static, D: Data> Disk<T, D> {
     /// Serves `media`. `complete` is called with every job, on the thread that
     /// did the work and without a lock held. By then requests that overlap the
     /// job may run: completing towards a kernel can take as long as one of
     /// them takes (kernel document 7.4, row 9).
     pub fn new(
         media: Arc<dyn Media>,
-        complete: impl Fn(Job<T>, nix::Result<()>) + Send + Sync + 'static,
+        complete: impl Fn(Job<T, D>, nix::Result<()>) + Send + Sync + 'static,
     ) -> Self {
         Self(Arc::new(Shared {
             media,
@@ -146,7 +175,7 @@ impl<T: Send + 'static> Disk<T> {
     /// than a wake-up, even if the caller has more of them: handing over costs
     /// both threads together as much, and whoever sent a batch over one
     /// connection gets it faster from one processor than that carries it.
-    pub fn submit(&self, job: Job<T>) -> Submitted {
+    pub fn submit(&self, job: Job<T, D>) -> Submitted {
         let shared = &self.0;
         let mut state = shared.state.lock();
         if state.closed {
@@ -200,20 +229,20 @@ impl<T: Send + 'static> Disk<T> {
     }
 }
 
-impl<T: Send + 'static> Drop for Disk<T> {
+impl<T: Send + 'static, D: Data> Drop for Disk<T, D> {
     fn drop(&mut self) {
         let discarded = self.0.stop(&mut self.0.state.lock());
         drop(discarded);
     }
 }
 
-impl<T: Send + 'static> Shared<T> {
+impl<T: Send + 'static, D: Data> Shared<T, D> {
     /// Does a job, lets those run that waited for it, and completes it.
     fn run(
         self: &Arc<Self>,
-        state: &mut MutexGuard<'_, State<T>>,
+        state: &mut MutexGuard<'_, State<T, D>>,
         ticket: Ticket,
-        mut job: Job<T>,
+        mut job: Job<T, D>,
     ) {
         state.running += 1;
         let (result, taken) = MutexGuard::unlocked(state, || self.perform(&mut job));
@@ -236,12 +265,11 @@ impl<T: Send + 'static> Shared<T> {
     }
 
     /// The medium's part, and how long it took.
-    fn perform(&self, job: &mut Job<T>) -> (nix::Result<()>, Duration) {
+    fn perform(&self, job: &mut Job<T, D>) -> (nix::Result<()>, Duration) {
         let begin = Instant::now();
         let result = match job.op {
-            Op::Read | Op::Write if job.data.len() as u64 != job.range.length => Err(Errno::EINVAL),
-            Op::Read => self.media.read_at(&mut job.data, job.range.offset),
-            Op::Write => self.media.write_at(&job.data, job.range.offset),
+            Op::Read => job.data.read_from(&*self.media, job.range),
+            Op::Write => job.data.write_to(&*self.media, job.range),
             Op::Flush => self.media.flush(),
             Op::Delete => self.media.delete(job.range),
         };
@@ -249,7 +277,7 @@ impl<T: Send + 'static> Shared<T> {
     }
 
     /// Sees to it that somebody takes the ready jobs.
-    fn wake(self: &Arc<Self>, state: &mut MutexGuard<'_, State<T>>) {
+    fn wake(self: &Arc<Self>, state: &mut MutexGuard<'_, State<T, D>>) {
         // Waiting for a disk, every job can use a thread of its own; copying
         // memory, only as many as there are processors, and whoever is held in
         // a completion counts for nothing.
@@ -301,14 +329,14 @@ impl<T: Send + 'static> Shared<T> {
         state.threads -= 1;
     }
 
-    fn run_ready(self: &Arc<Self>, state: &mut MutexGuard<'_, State<T>>) {
+    fn run_ready(self: &Arc<Self>, state: &mut MutexGuard<'_, State<T, D>>) {
         while let Some((ticket, job)) = state.ready.pop_front() {
             self.run(state, ticket, job);
         }
     }
 
     /// Ends the disk; hands out what is discarded, to be dropped without lock.
-    fn stop(&self, state: &mut MutexGuard<'_, State<T>>) -> Vec<Job<T>> {
+    fn stop(&self, state: &mut MutexGuard<'_, State<T, D>>) -> Vec<Job<T, D>> {
         state.closed = true;
         let mut discarded = state.order.discard_waiting();
         while let Some((ticket, job)) = state.ready.pop_front() {

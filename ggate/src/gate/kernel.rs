@@ -4,14 +4,14 @@
 //! calls. Facts: spec/geom-gate-kernel.md sections 2 and 4.
 
 use super::list::{self, GateInfo, ListError};
-use super::{Cancel, Create, GateId, Ggctl, Modify, Outcome, Request, Started, Unit, abi};
+use super::{Cancel, Create, Files, GateId, Ggctl, Modify, Outcome, Request, Started, Unit, abi};
 use ggate_sys::ioctl;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, open};
 use nix::sys::stat::Mode;
 use parking_lot::Mutex;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd, OwnedFd};
 
 /// The control device, mode 0600.
 const GGCTL: &str = "/dev/ggctl";
@@ -19,12 +19,22 @@ const GGCTL: &str = "/dev/ggctl";
 /// Whoever holds its lock may create, destroy, or find a gate by name.
 const LOCK_FILE: &str = "/var/run/ggate.lock";
 
+/// The calls that are made while a gate is served, and to end it.
+pub const SERVING: [libc::c_ulong; 5] = [
+    ggate_sys::G_GATE_CMD_MODIFY_NUMBER,
+    ggate_sys::G_GATE_CMD_DESTROY_NUMBER,
+    ggate_sys::G_GATE_CMD_CANCEL_NUMBER,
+    ggate_sys::G_GATE_CMD_START_NUMBER,
+    ggate_sys::G_GATE_CMD_DONE_NUMBER,
+];
+
 /// `/dev/ggctl`. The descriptor belongs to no unit; closing it ends no gate.
 #[derive(Debug)]
 pub struct Kernel {
     ctl: OwnedFd,
     /// Its lock keeps other processes out, the mutex other threads.
-    lock_file: Mutex<OwnedFd>,
+    lock_file: OwnedFd,
+    threads: Mutex<()>,
 }
 
 impl Kernel {
@@ -39,7 +49,8 @@ impl Kernel {
         )?;
         Ok(Self {
             ctl,
-            lock_file: Mutex::new(lock_file),
+            lock_file,
+            threads: Mutex::new(()),
         })
     }
 
@@ -47,10 +58,10 @@ impl Kernel {
     /// may panic when a gate is looked up by name while another one is being
     /// made, or when one is destroyed twice at a time (4.7).
     fn alone<T>(&self, call: impl FnOnce() -> nix::Result<T>) -> nix::Result<T> {
-        let lock_file = self.lock_file.lock();
+        let _alone = self.threads.lock();
         // The lock belongs to the open file that both descriptors share, and
         // is given up when its guard, which owns the duplicate, is dropped.
-        let mut duplicate = lock_file.try_clone().map_err(errno_of)?;
+        let mut duplicate = self.lock_file.try_clone().map_err(errno_of)?;
         let _locked = loop {
             match Flock::lock(duplicate, FlockArg::LockExclusive) {
                 Ok(locked) => break locked,
@@ -118,6 +129,13 @@ impl Ggctl for Kernel {
         // as long as the range of the request, which START handed out.
         unsafe { ioctl::done(self.ctl.as_raw_fd(), &raw mut ctl) }?;
         Ok(())
+    }
+
+    fn files(&self) -> Option<Files<'_>> {
+        Some(Files {
+            control: self.ctl.as_fd(),
+            lock: self.lock_file.as_fd(),
+        })
     }
 }
 

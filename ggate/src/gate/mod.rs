@@ -6,11 +6,14 @@
 //! Everything above (the serve loop in [`serve`] and the programs) knows only
 //! the trait.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+
 use crate::range::{ByteRange, Geometry};
 use list::{GateInfo, ListError};
 use nix::errno::Errno;
 use std::fmt;
 use std::io;
+use std::os::fd::BorrowedFd;
 
 #[cfg(any(test, target_os = "freebsd"))]
 mod abi;
@@ -246,6 +249,11 @@ pub trait Ggctl: Send + Sync {
         1
     }
 
+    /// The open files behind it, if it is the kernel's.
+    fn files(&self) -> Option<Files<'_>> {
+        None
+    }
+
     /// The sizes of a gate, where they can be had at once.
     fn geometry(&self, unit: Unit) -> Option<Geometry> {
         let _ = unit;
@@ -260,6 +268,16 @@ pub trait Ggctl: Send + Sync {
         let _ = unit;
         false
     }
+}
+
+/// The open files behind the kernel's gate, for who limits what can be done
+/// with them.
+#[derive(Clone, Copy, Debug)]
+pub struct Files<'a> {
+    /// `/dev/ggctl`.
+    pub control: BorrowedFd<'a>,
+    /// Locked while a gate is looked up by name.
+    pub lock: BorrowedFd<'a>,
 }
 
 /// The gate of this machine: the kernel's on FreeBSD, unless `GGATE_RUNDIR`

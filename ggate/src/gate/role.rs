@@ -10,6 +10,7 @@
 //!
 //! The price per request is one uncontended lock and two atomic operations.
 
+use crate::daemon::pause;
 use parking_lot::Mutex;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -105,7 +106,7 @@ impl<T> Role<T> {
                 return true;
             }
             seen = turn;
-            std::thread::sleep(PATIENCE);
+            pause(PATIENCE);
         }
         false
     }

@@ -15,6 +15,13 @@ mod ffi {
     nix::ioctl_write_ptr!(diocgdelete, b'd', 136, [libc::off_t; 2]);
 }
 
+/// The calls that are made while a disk is served.
+#[cfg(target_os = "freebsd")]
+pub const SERVING: [libc::c_ulong; 2] = [
+    nix::request_code_none!(b'd', 135),
+    nix::request_code_write!(b'd', 136, size_of::<[libc::off_t; 2]>()),
+];
+
 #[cfg(target_os = "linux")]
 mod ffi {
     nix::ioctl_read_bad!(blkroget, nix::request_code_none!(0x12, 94), libc::c_int);

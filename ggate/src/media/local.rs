@@ -27,8 +27,12 @@ impl LocalMedia {
         let flags = OFlag::from_bits_retain(
             fcntl::fcntl(&fd, FcntlArg::F_GETFL).map_err(MediaError::Open)?,
         );
-        let blocking = FcntlArg::F_SETFL(flags.difference(OFlag::O_NONBLOCK));
-        fcntl::fcntl(&fd, blocking).map_err(MediaError::Open)?;
+        // To a disk it means nothing; FreeBSD asks the device whether the flag
+        // may change, and GEOM's devices know no such request: ENOTTY.
+        if kind == Kind::File {
+            let blocking = FcntlArg::F_SETFL(flags.difference(OFlag::O_NONBLOCK));
+            fcntl::fcntl(&fd, blocking).map_err(MediaError::Open)?;
+        }
         fcntl::fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(MediaError::Open)?;
         let writable = flags & OFlag::O_ACCMODE != OFlag::O_RDONLY;
         let geometry = measure(fd.as_fd(), kind)?;

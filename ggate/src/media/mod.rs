@@ -10,6 +10,8 @@
 mod ioctl;
 mod local;
 
+#[cfg(target_os = "freebsd")]
+pub use ioctl::SERVING;
 pub use local::LocalMedia;
 
 use crate::gate::Access;

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 /// Sends how opening ended.
@@ -70,12 +70,12 @@ fn descriptor(mut messages: impl Iterator<Item = ControlMessageOwned>) -> Option
     })
 }
 
-/// Moves the socket behind `fd`. A process that is killed has its descriptors
-/// closed in ascending order, so this ends when `fd` is closed already.
-pub(super) fn close_after(socket: UnixStream, fd: &OwnedFd) -> io::Result<UnixStream> {
+/// A descriptor of the socket behind `fd`. A process that is killed has its
+/// descriptors closed in ascending order, so this ends when `fd` is closed
+/// already.
+pub(super) fn close_after(socket: &UnixStream, fd: BorrowedFd<'_>) -> io::Result<UnixStream> {
     let behind = FcntlArg::F_DUPFD_CLOEXEC(fd.as_raw_fd() + 1);
-    let number = fcntl(&socket, behind)?;
-    drop(socket);
+    let number = fcntl(socket, behind)?;
     // SAFETY: fcntl has just made it; nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(number) }.into())
 }

@@ -22,6 +22,7 @@ use crate::media::{self, Identity, LocalMedia, Media, MediaError, OpenOptions};
 use crate::range::{ByteRange, Geometry};
 use nix::errno::Errno;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -43,7 +44,7 @@ pub trait Launcher: Send + Sync {
 pub struct Held {
     // In this order: when the helper learns of the end, ours is closed.
     medium: LocalMedia,
-    _lease: UnixStream,
+    lease: UnixStream,
     gone: AtomicBool,
 }
 
@@ -59,12 +60,21 @@ impl Held {
         };
         let socket = launcher.launch(path, options).map_err(failed)?;
         let fd = message::receive(&socket).map_err(failed)??;
-        let lease = message::close_after(socket, &fd).map_err(failed)?;
+        let lease = message::close_after(&socket, fd.as_fd()).map_err(failed)?;
         Ok(Self {
             medium: LocalMedia::from_fd(fd)?,
-            _lease: lease,
+            lease,
             gone: AtomicBool::new(false),
         })
+    }
+
+    /// The helper closes the provider after `fd`, too, should this process be
+    /// killed: a descriptor of the same provider that the caller has opened.
+    pub fn outlast(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        if self.lease.as_raw_fd() < fd.as_raw_fd() {
+            self.lease = message::close_after(&self.lease, fd)?;
+        }
+        Ok(())
     }
 
     /// Whether this is what `path` names now, and usable.
@@ -86,6 +96,12 @@ impl Held {
             held: Arc::clone(self),
             geometry,
         })
+    }
+}
+
+impl AsFd for Held {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.medium.as_fd()
     }
 }
 

@@ -196,16 +196,24 @@ fn a_provider_that_answered_enxio_is_not_shared_again() {
     assert!(held.share(file.path()).is_none());
 }
 
-/// When the process is killed, the helper must learn of it last.
+/// A process that is killed closes its descriptors in ascending order; the
+/// last of a provider must be the helper's.
 #[test]
-#[allow(clippy::used_underscore_binding, reason = "it is only for its end")]
-fn the_lease_is_behind_the_descriptor() {
-    use std::os::fd::{AsFd as _, AsRawFd as _};
-    let (file, fd) = file(1 << 20);
+fn the_lease_ends_after_what_the_caller_has_opened_itself() {
+    let (_keep, fd) = file(4096);
     let busy = busy(Some(fd), false);
     busy.quiet.open();
-    let held = Held::open(&Threads(busy), file.path(), OpenOptions::default()).unwrap();
-    assert!(held._lease.as_raw_fd() > held.medium.as_fd().as_raw_fd());
+    let launcher = Threads(Arc::clone(&busy));
+    let mut held = Held::open(&launcher, Path::new("/"), options(Access::ReadWrite)).unwrap();
+    assert!(held.lease.as_raw_fd() > held.medium.as_fd().as_raw_fd());
+    let others: Vec<File> = (0..8).map(|_| File::open("/dev/null").unwrap()).collect();
+    for other in &others {
+        held.outlast(other.as_fd()).unwrap();
+        assert!(held.lease.as_raw_fd() > other.as_raw_fd());
+    }
+    assert!(!busy.closed.is_open_within(Duration::from_millis(50)));
+    drop(held);
+    assert!(busy.closed.is_open_within(QUIET_PATIENCE));
 }
 
 #[test]

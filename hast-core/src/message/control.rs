@@ -4,6 +4,11 @@
 //! One request, one reply, then the daemon closes. Names with a number behind
 //! them (`resource0`, `role0`) belong to the resource of that number; numbers
 //! start at 0 and have no gaps.
+//!
+//! What is ours is added so that base's programs are served as base serves
+//! them: entries that were not asked for are not sent, and the numbers of our
+//! commands are far from base's, whose daemon answers
+//! [`ControlCode::UNKNOWN_COMMAND`].
 
 use super::MessageError;
 use crate::errno::Errno;
@@ -19,6 +24,17 @@ use alloc::vec::Vec;
 const SET_ROLE: u8 = 1;
 const STATUS: u8 = 2;
 
+/// Commands of ours. Base counts from 1, and may add some.
+const STOP: u8 = 128;
+const CHECK: u8 = 129;
+const RESOLVE: u8 = 130;
+
+/// Entries of ours, `docs/extensions.md`.
+const WAIT: &str = "hg_wait";
+const IF_CLOSED: &str = "hg_if_closed";
+const REPORT: &str = "hg_report";
+const REASON: &str = "hg_reason";
+
 /// Most resources in one message: far beyond any machine's providers, and
 /// what bounds the memory a message can ask for.
 const MAX_RESOURCES: usize = 4096;
@@ -33,6 +49,24 @@ pub enum Command {
     SetRole(Role),
     /// Tell how they are.
     Status,
+    /// Ours: end, as at SIGTERM. Concerns the daemon; answered before it ends.
+    Stop,
+    /// Ours: ask the other node whether it agrees about the resources.
+    Check,
+    /// Ours: give up this node's data of the resources, to end a split-brain.
+    Resolve,
+}
+
+/// How a command is to be carried out; all of it ours.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Wishes {
+    /// Answer a change of role not before the worker of the new role is
+    /// ready, or has failed.
+    pub wait: bool,
+    /// Change no role of a primary whose provider somebody has open.
+    pub if_closed: bool,
+    /// Send [`ResourceReply::report`], and reasons.
+    pub report: bool,
 }
 
 /// The resources a request is about.
@@ -51,6 +85,8 @@ pub struct ControlRequest<'a> {
     pub command: Command,
     /// With which resources.
     pub names: Names<'a>,
+    /// In which way.
+    pub wishes: Wishes,
 }
 
 /// A code in `error` and in `errorN`. Not an error number, although base
@@ -80,7 +116,8 @@ impl<'a> ControlRequest<'a> {
     /// Reads the message. The inner error is the daemon's answer; the outer
     /// one closes the connection without any, as base does without a command.
     pub fn decode(entries: &'a [u8]) -> Result<Result<Self, ControlCode>, MessageError> {
-        let [cmd, role] = pick(entries, ["cmd", "role"])?;
+        let [cmd, role, wait, if_closed, report] =
+            pick(entries, ["cmd", "role", WAIT, IF_CLOSED, REPORT])?;
         let command = match cmd.get::<u8>()? {
             0 => return Err(MessageError::Value("cmd")),
             SET_ROLE => match role.get().ok().and_then(Role::from_byte) {
@@ -88,21 +125,26 @@ impl<'a> ControlRequest<'a> {
                 None => Err(ControlCode::INVALID),
             },
             STATUS => Ok(Command::Status),
+            STOP => Ok(Command::Stop),
+            CHECK => Ok(Command::Check),
+            RESOLVE => Ok(Command::Resolve),
             _ => Err(ControlCode::UNKNOWN_COMMAND),
         };
         let names = names(entries)?;
-        Ok(match (command, names.first()) {
-            (_, None) => Err(ControlCode::INVALID),
-            (Err(code), _) => Err(code),
-            (Ok(command), Some(first)) if *first == ALL => Ok(Self {
-                command,
-                names: Names::All,
-            }),
-            (Ok(command), Some(_)) => Ok(Self {
-                command,
-                names: Names::These(names),
-            }),
-        })
+        let names = match names.first() {
+            None => return Ok(Err(ControlCode::INVALID)),
+            Some(first) if *first == ALL => Names::All,
+            Some(_) => Names::These(names),
+        };
+        Ok(command.map(|command| Self {
+            command,
+            names,
+            wishes: Wishes {
+                wait: wait.is_present(),
+                if_closed: if_closed.is_present(),
+                report: report.is_present(),
+            },
+        }))
     }
 
     /// Writes the message.
@@ -110,12 +152,13 @@ impl<'a> ControlRequest<'a> {
         frame::write(buffer, Version::MAX, |w| {
             match self.command {
                 Command::SetRole(role) => {
-                    w.put("cmd", SET_ROLE);
+                    put_command(w, SET_ROLE);
                     w.put("role", role.to_byte());
                 }
-                Command::Status => {
-                    w.put("cmd", STATUS);
-                }
+                Command::Status => put_command(w, STATUS),
+                Command::Stop => put_command(w, STOP),
+                Command::Check => put_command(w, CHECK),
+                Command::Resolve => put_command(w, RESOLVE),
             }
             match &self.names {
                 Names::All => put(w, "resource", 0, ALL),
@@ -125,8 +168,15 @@ impl<'a> ControlRequest<'a> {
                     }
                 }
             }
+            w.put_some(WAIT, self.wishes.wait.then_some(1i8));
+            w.put_some(IF_CLOSED, self.wishes.if_closed.then_some(1i8));
+            w.put_some(REPORT, self.wishes.report.then_some(1i8));
         })
     }
+}
+
+fn put_command(w: &mut Writer<'_>, command: u8) {
+    w.put("cmd", command);
 }
 
 /// The daemon's answer.
@@ -136,6 +186,8 @@ pub struct ControlReply<'a> {
     /// leaves out and which keeps an answer without resources from being an
     /// empty message, on which base's hastctl aborts.
     pub error: Option<ControlCode>,
+    /// Ours: why, in words.
+    pub reason: Option<Text<'a>>,
     /// The resources, in the order of the request.
     pub resources: Vec<ResourceReply<'a>>,
 }
@@ -152,6 +204,10 @@ pub struct ResourceReply<'a> {
     pub role: Option<Text<'a>>,
     /// How it is, if that was asked.
     pub status: Option<StatusReply<'a>>,
+    /// Ours: more about it, as JSON, if that was asked.
+    pub report: Option<Text<'a>>,
+    /// Ours: why there is an error, in words.
+    pub reason: Option<Text<'a>>,
 }
 
 /// How a resource is.
@@ -236,7 +292,7 @@ impl<'a> ControlReply<'a> {
     /// Reads the message. What the daemon left out reads as 0 and as empty
     /// text, as it does in base's hastctl.
     pub fn decode(entries: &'a [u8]) -> Result<Self, MessageError> {
-        let [error] = pick(entries, ["error"])?;
+        let [error, reason] = pick(entries, ["error", REASON])?;
         let names = names(entries)?;
         let mut wanted = vec![(Wanted::new(RESOURCE), Wanted::new(Statistics::NAMES)); names.len()];
         for entry in Entries::new(entries) {
@@ -257,6 +313,7 @@ impl<'a> ControlReply<'a> {
             .collect::<Result<_, _>>()?;
         Ok(Self {
             error: error.optional()?.map(ControlCode),
+            reason: reason.optional()?,
             resources,
         })
     }
@@ -265,6 +322,7 @@ impl<'a> ControlReply<'a> {
     pub fn encode(&self, buffer: &mut [u8]) -> Result<usize, Full> {
         frame::write(buffer, Version::MAX, |w| {
             w.put_some("error", self.error.map(|code| code.0));
+            w.put_some(REASON, self.reason);
             for (n, reply) in (0..).zip(&self.resources) {
                 put(w, "resource", n, reply.name);
                 if let Some(status) = &reply.status {
@@ -275,6 +333,8 @@ impl<'a> ControlReply<'a> {
                     status.write_worker(w, n);
                 }
                 put_some(w, "error", n, reply.error.map(|code| code.0));
+                put_some(w, REASON, n, reply.reason);
+                put_some(w, REPORT, n, reply.report);
             }
         })
     }
@@ -304,7 +364,7 @@ impl StatusReply<'_> {
 }
 
 /// The entries of a resource, but for what is counted.
-const RESOURCE: [&str; 14] = [
+const RESOURCE: [&str; 16] = [
     "error",
     "role",
     "provname",
@@ -319,12 +379,20 @@ const RESOURCE: [&str; 14] = [
     "dirty",
     "extentsize",
     "keepdirty",
+    REASON,
+    REPORT,
 ];
 
 impl<'a> ResourceReply<'a> {
+    /// The error, if it is one: 0 says that all is well.
+    #[must_use]
+    pub fn failure(&self) -> Option<ControlCode> {
+        self.error.filter(|code| *code != ControlCode(0))
+    }
+
     fn read(
         name: Text<'a>,
-        fields: &[Field<'a>; 14],
+        fields: &[Field<'a>; 16],
         statistics: &[Field<'a>; 14],
     ) -> Result<Self, FieldError> {
         let [
@@ -342,6 +410,8 @@ impl<'a> ResourceReply<'a> {
             dirty,
             extentsize,
             keepdirty,
+            reason,
+            report,
         ] = fields;
         let worker = match status.optional()? {
             None => None,
@@ -372,6 +442,8 @@ impl<'a> ResourceReply<'a> {
             error: error.optional()?.map(ControlCode),
             role: role.optional()?,
             status,
+            report: report.optional()?,
+            reason: reason.optional()?,
         })
     }
 }

@@ -48,6 +48,18 @@ impl Extensions {
     pub const ALL: Self =
         Self(Self::KEEPALIVE_REPLY.0 | Self::UNCONFIRMED_MAP.0 | Self::STATE.0 | Self::RAISE.0);
 
+    /// From [`Self::bits`]; unknown ones are kept and mean nothing.
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// The bits of `hg_extensions`.
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
     /// Those in both.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {

@@ -7,6 +7,7 @@
 //! | secondary | primary | A | [`Step1Reply`], then one [`Step2Reply`] |
 //! | primary | secondary | B | [`Step2Request`] |
 //! | secondary | primary | B | every [`Reply`] |
+//! | hastd | hastd | one of its own | [`Inquiry`], then [`InquiryReply`] |
 //! | hastctl | hastd | control | [`ControlRequest`] |
 //! | hastd | hastctl | control | [`ControlReply`] |
 //!
@@ -18,17 +19,19 @@
 
 mod control;
 mod handshake;
+mod inquiry;
 mod reply;
 mod request;
 
 pub use control::{
     Command, ControlCode, ControlReply, ControlRequest, Names, ResourceReply, Statistics,
-    StatusReply, WorkerStatus,
+    StatusReply, Wishes, WorkerStatus,
 };
 pub use handshake::{
     BASE_LONGEST, Extensions, Map, Node, Opening, SPLIT_BRAIN, Step1Reply, Step1Request,
     Step2Reply, Step2Request,
 };
+pub use inquiry::{Inquiry, InquiryReply};
 pub use reply::Reply;
 pub use request::{Limits, Reason, Refusal, Request, RequestError};
 

@@ -152,3 +152,32 @@ proptest! {
         let _ = header.receive(&wire, &mut vec![0; length]);
     }
 }
+
+#[test]
+fn what_does_not_get_smaller_is_not_tried_for_ever() {
+    let mut workspace = Workspace::new(1 << 16);
+    // Nothing repeats.
+    let mut state = 1_u64;
+    let noise: Vec<u8> = core::iter::repeat_with(|| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        state.to_be_bytes()[0]
+    })
+    .take(8192)
+    .collect();
+    let text = b"the same again ".repeat(512);
+    let compressed = |data: &[u8], workspace: &mut Workspace| {
+        let (header, _) = prepare(data, Compression::Lzf, Checksum::None, workspace);
+        header.compression
+    };
+    assert_eq!(compressed(&text, &mut workspace), Compression::Lzf);
+    for _ in 0..LZF_PATIENCE {
+        assert_eq!(compressed(&noise, &mut workspace), Compression::None);
+    }
+    // Not even this is tried now, but it is found in time.
+    assert_eq!(compressed(&text, &mut workspace), Compression::None);
+    let tries = (1..=LZF_RETRY).find(|_| compressed(&text, &mut workspace) == Compression::Lzf);
+    assert!(tries.is_some());
+    assert_eq!(compressed(&text, &mut workspace), Compression::Lzf);
+}

@@ -156,8 +156,8 @@ pub enum Action {
         /// How it ended.
         result: Result<(), Errno>,
     },
-    /// The buffer of a client's request is no longer needed, and its place is
-    /// free.
+    /// The buffer of a request, a client's or one that copies, is no longer
+    /// needed, and its place is free.
     Release(RequestId),
     /// Write the sectors that
     /// [`Primary::begin_map_store`](super::Primary::begin_map_store) names,

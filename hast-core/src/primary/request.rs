@@ -435,10 +435,12 @@ impl Primary {
     }
 
     pub(super) fn release(&mut self, id: RequestId, out: &mut Vec<Action>) {
-        if let Some(slot) = self.slots.remove(id)
-            && let Kind::Client { .. } = slot.kind
-        {
-            self.clients -= 1;
+        let Some(slot) = self.slots.remove(id) else {
+            return;
+        };
+        let of_client = matches!(slot.kind, Kind::Client { .. });
+        self.clients -= u32::from(of_client);
+        if of_client || slot.range.is_some() {
             out.push(Action::Release(id));
         }
     }

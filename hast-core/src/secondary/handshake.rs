@@ -90,14 +90,7 @@ impl Secondary {
     }
 
     fn decide(&self, hello: &Hello) -> Decision {
-        let metadata = self.metadata.get();
-        let own = decision::Secondary {
-            resuid: metadata.resuid,
-            counters: metadata.counters,
-            generation: metadata.generation,
-            consistency: metadata.consistency,
-            discard: metadata.discard,
-        };
+        let own = decision::Secondary::of(self.metadata.get());
         decide(&hello.primary, &own, self.on_impossible)
     }
 

@@ -92,7 +92,7 @@ pub enum Answer {
         /// [`Secondary::map`].
         map: MapSent,
     },
-    /// Refused; the text is made by [`decision::errmsg`].
+    /// Refused; the text is made by [`errmsg`](crate::decision::errmsg).
     Refused(Node),
 }
 
@@ -186,6 +186,8 @@ pub struct Secondary {
     marked: Vec<RequestId>,
     /// Requests that have come.
     order: u64,
+    /// FLUSHes that wait for what came before them.
+    flushes_waiting: u32,
     watch: Watch,
     now: Millis,
     heard: Millis,
@@ -222,6 +224,7 @@ impl Secondary {
             granted: Vec::new(),
             marked: Vec::new(),
             order: 0,
+            flushes_waiting: 0,
             watch: Watch::new(State::Waiting, start.now),
             now: start.now,
             heard: start.now,

@@ -40,6 +40,9 @@ pub(super) struct Job {
 pub enum Taken {
     /// It was taken, or needs nothing.
     Taken,
+    /// It was taken, and its data goes into the buffer of this request, which
+    /// must be there before anything is carried out.
+    Buffer(RequestId),
     /// Its payload follows, for the buffer of this request. Once it is there,
     /// verified and expanded: [`Secondary::received`]. If it was wrong:
     /// [`Secondary::peer_down`]. If the request is released before that, the
@@ -117,11 +120,15 @@ impl Secondary {
         }
         let id = self.take(seq, op, memsync, Stage::Waiting);
         self.queue(id, out);
-        Taken::Taken
+        match op {
+            Op::Read(_) => Taken::Buffer(id),
+            _ => Taken::Taken,
+        }
     }
 
     fn take(&mut self, seq: Seq, op: Op, memsync: bool, stage: Stage) -> RequestId {
         self.order += 1;
+        self.flushes_waiting += u32::from(op == Op::Flush && stage == Stage::Waiting);
         let job = Job {
             seq,
             op,
@@ -169,6 +176,7 @@ impl Secondary {
     fn run(&mut self, id: RequestId, out: &mut Vec<Action>) {
         if let Some(job) = self.slots.get_mut(id) {
             job.stage = Stage::Running;
+            self.flushes_waiting -= u32::from(job.op == Op::Flush);
             out.push(Action::Local { id, op: job.op });
         }
     }
@@ -176,6 +184,9 @@ impl Secondary {
     /// Runs every FLUSH before which nothing is left that modifies. Writes
     /// come with their payload, so all that came before are known.
     fn run_flushes(&mut self, out: &mut Vec<Action>) {
+        if self.flushes_waiting == 0 {
+            return;
+        }
         let modifying = self.slots.iter().filter(|(_, job)| job.op.modifies());
         let first = modifying.map(|(_, job)| job.order).min();
         let mut ready = core::mem::take(&mut self.marked);
@@ -285,6 +296,8 @@ impl Secondary {
         dropped.extend(jobs.map(|(id, _)| id));
         for id in dropped.drain(..) {
             if let Some(job) = self.slots.remove(id) {
+                let waited = job.op == Op::Flush && job.stage == Stage::Waiting;
+                self.flushes_waiting -= u32::from(waited);
                 out.push(Action::Release(id));
                 self.unlock(job.lock, out);
             }

@@ -11,7 +11,8 @@ use hast_core::bitmap::{Bitmap, MAX_MAP};
 use hast_core::frame::{Decoder, Event, NODE_LIMIT};
 use hast_core::lzf::Table;
 use hast_core::message::{
-    ControlReply, ControlRequest, LONGEST, Opening, Reply, Request, Step1Reply, Step2Reply,
+    ControlReply, ControlRequest, Inquiry, InquiryReply, LONGEST, Opening, Reply, Request,
+    Step1Reply, Step2Reply,
 };
 use hast_core::nv::Writer;
 use hast_core::outstanding::{Asked, Outstanding};
@@ -121,6 +122,8 @@ proptest! {
             let _ = Opening::decode(entries);
             let _ = Step1Reply::decode(entries);
             let _ = Step2Reply::decode(entries);
+            let _ = Inquiry::decode(entries);
+            let _ = InquiryReply::decode(entries);
         });
         prop_assert_eq!(cost.calls, 0);
         let ((), cost) = allocator::cost(|| {

@@ -138,9 +138,9 @@ fn read_line(stream: impl Read) -> io::Result<String> {
     }
 }
 
-/// Whether a line is an answer.
-pub(super) fn is_answer(line: &str) -> bool {
-    parse_answer(line).is_some()
+/// Whether a line is a question or an answer.
+pub(super) fn is_intelligible(line: &str) -> bool {
+    Ask::parse(line).is_some() || parse_answer(line).is_some()
 }
 
 fn parse_answer(line: &str) -> Option<nix::Result<State>> {

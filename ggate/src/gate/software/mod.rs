@@ -265,13 +265,17 @@ impl Ggctl for Software {
     fn destroy(&self, gate: &GateId, force: bool) -> nix::Result<()> {
         // First of all: whoever asks us about a gate has the lock, and would
         // wait for an answer from one that is going.
-        let lock = self.host.rundir.lock()?;
+        let lock = self.host.rundir.lock();
         if let Some(own) = self.own(gate) {
             let unit = own.properties.unit;
             let own = self.host.take(unit, |gate| may_end(gate, force))?;
             own.end(End::Destroyed);
+            // A process that has given its privileges up cannot have the lock;
+            // what it leaves there is removed by the next who looks.
+            let _lock = lock?;
             return self.host.rundir.remove(unit, Some(&own.properties.name));
         }
+        let lock = lock?;
         let (unit, record) = self.find(gate, &lock)?;
         let control = self.host.rundir.control_path(unit);
         if control::ask(&control, Ask::Destroy { force })?.is_some() {
@@ -326,12 +330,12 @@ impl Ggctl for Software {
     }
 }
 
-/// Reads what other processes write: `text` as the record of a unit and as an
-/// answer to a question about a gate. Whether it is either. For tests that make
-/// such texts up.
+/// Reads what other processes write: `text` as the record of a unit, as a
+/// question about a gate and as an answer to one. Whether it is any of these.
+/// For tests that make such texts up.
 #[must_use]
 pub fn is_intelligible(text: &str) -> bool {
-    Record::parse(text).is_some() || control::is_answer(text)
+    Record::parse(text).is_some() || control::is_intelligible(text)
 }
 
 fn describe(unit: Unit, record: Record, state: Option<State>) -> GateInfo {

@@ -293,7 +293,7 @@ impl Record {
             pid: number(field("pid"))?,
             info: field("info")?.to_owned(),
         };
-        let sane = lines.next().is_none()
+        let sane = record.text() == text
             && check_name(&record.name).is_ok()
             && check_geometry(record.geometry).is_ok()
             && record.queue_limit <= MAX_QUEUE_LIMIT;
@@ -354,6 +354,9 @@ mod tests {
             ("read-only", "both"),
             ("hast/data", "../data"),
             ("queue 1024", "queue 5000"),
+            ("queue 1024", "queue +1024"),
+            ("\ninfo", "\n\ninfo"),
+            ("<&>\n", "<&>\nmore\n"),
             ("pid", "id"),
         ] {
             assert_eq!(Record::parse(&text.replace(from, to)), None, "{to}");

@@ -24,6 +24,7 @@ fn a_status_request_is_encoded_as_base_does() {
     let request = ControlRequest {
         command: Command::Status,
         names: Names::All,
+        wishes: Wishes::default(),
     };
     assert_eq!(
         bytes(|b| request.encode(b)),
@@ -143,6 +144,7 @@ fn a_number_does_not_decide_about_memory() {
 fn replies_are_those_of_base() {
     let reply = ControlReply {
         error: None,
+        reason: None,
         resources: vec![
             ResourceReply {
                 name: "shared".into(),
@@ -168,6 +170,7 @@ fn replies_are_those_of_base() {
     // what ours says instead.
     let empty = ControlReply {
         error: None,
+        reason: None,
         resources: vec![],
     };
     assert_eq!(ControlReply::decode(&[]), Ok(empty.clone()));
@@ -182,6 +185,7 @@ fn replies_are_those_of_base() {
 fn connected_primary() -> ControlReply<'static> {
     ControlReply {
         error: None,
+        reason: None,
         resources: vec![ResourceReply {
             name: "shared".into(),
             error: None,
@@ -210,6 +214,7 @@ fn connected_primary() -> ControlReply<'static> {
                     },
                 }),
             }),
+            ..ResourceReply::default()
         }],
     }
 }
@@ -241,15 +246,55 @@ fn what_the_daemon_left_out_reads_as_nothing() {
     assert!(ControlReply::decode(&wrong).is_err());
 }
 
+/// Base's daemon takes neither for one of its own commands, nor base's hastctl
+/// the added entries for anything.
+#[test]
+fn what_is_ours_goes_beside_what_is_base_s() {
+    let request = ControlRequest {
+        command: Command::Stop,
+        names: Names::All,
+        wishes: Wishes::default(),
+    };
+    let message = bytes(|b| request.encode(b));
+    let [cmd] = pick(&message[HEADER..], ["cmd"]).unwrap();
+    assert_eq!(cmd.get::<u8>(), Ok(STOP));
+    assert_eq!(ControlRequest::decode(&message[HEADER..]), Ok(Ok(request)));
+
+    let plain = connected_primary();
+    let mut more = plain.clone();
+    more.reason = Some("all of it".into());
+    more.resources[0].report = Some("{}".into());
+    more.resources[0].reason = Some("it is used".into());
+    let (plain, message) = (bytes(|b| plain.encode(b)), bytes(|b| more.encode(b)));
+    assert_eq!(ControlReply::decode(&message[HEADER..]), Ok(more));
+    let ours = |entry: &crate::nv::Entry<'_>| entry.name().starts_with(b"hg_");
+    let all = |message| Entries::new(message).map(Result::unwrap);
+    let rest = all(&message[HEADER..]).filter(|entry| !ours(entry));
+    assert!(rest.eq(all(&plain[HEADER..])));
+}
+
+fn commands() -> impl Strategy<Value = Command> {
+    prop::sample::select(vec![
+        Command::SetRole(Role::Init),
+        Command::SetRole(Role::Primary),
+        Command::SetRole(Role::Secondary),
+        Command::Status,
+        Command::Stop,
+        Command::Check,
+        Command::Resolve,
+    ])
+}
+
 proptest! {
     #[test]
     fn requests_are_decoded_as_encoded(
-        names in prop::collection::vec("[a-z]{1,20}", 1..30), role in prop::option::of(1u8..4),
+        names in prop::collection::vec("[a-z]{1,20}", 1..30), command in commands(),
+        (wait, if_closed, report) in any::<(bool, bool, bool)>(),
     ) {
         prop_assume!(names[0] != "all");
-        let command = role.and_then(Role::from_byte).map_or(Command::Status, Command::SetRole);
         let names = names.iter().map(String::as_str).map(Text::from).collect();
-        let request = ControlRequest { command, names: Names::These(names) };
+        let wishes = Wishes { wait, if_closed, report };
+        let request = ControlRequest { command, names: Names::These(names), wishes };
         let message = bytes(|b| request.encode(b));
         prop_assert_eq!(ControlRequest::decode(&message[HEADER..]), Ok(Ok(request)));
     }

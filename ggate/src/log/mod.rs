@@ -10,16 +10,15 @@
 //! Logging never fails, and never waits for a syslog daemon: a message that
 //! nobody takes is dropped. The lock is held for the write of one line.
 
+mod syslog;
+
+pub use self::syslog::{Facility, Syslog};
+
 use parking_lot::Mutex;
 use std::fmt::{self, Arguments, Display, Write as _};
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
-use syslog::{Facility, LogFormat, Logger, LoggerBackend, Severity};
-
-/// How long after a failure to reach syslog nobody tries again.
-const REOPEN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How much a message matters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,7 +48,7 @@ impl Display for Priority {
 }
 
 /// Where messages go.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Sink {
     /// A daemon that has not left its terminal: syslog, and errors to standard
     /// error as well, `PROGRAM: message`. Also the state before [`start`].
@@ -58,6 +57,9 @@ pub enum Sink {
     Foreground,
     /// Syslog only.
     Syslog,
+    /// Somebody else's log: that of a program which has one of its own and
+    /// uses this library. The function must not log through this module.
+    Forward(fn(Priority, Arguments<'_>)),
 }
 
 struct State {
@@ -69,10 +71,7 @@ struct State {
 static STATE: Mutex<State> = Mutex::new(State {
     program: "",
     sink: Sink::Starting,
-    syslog: Syslog {
-        connection: None,
-        failed: None,
-    },
+    syslog: Syslog::new(Facility::LOG_USER),
 });
 
 /// Whether debug messages go anywhere; read before anything is formatted.
@@ -87,13 +86,22 @@ pub fn start(program: &'static str, sink: Sink) {
 /// Sends what follows to `sink`.
 pub fn switch(sink: Sink) {
     STATE.lock().sink = sink;
-    DEBUG.store(sink == Sink::Foreground, Ordering::Relaxed);
+    let debug = matches!(sink, Sink::Foreground | Sink::Forward(_));
+    DEBUG.store(debug, Ordering::Relaxed);
+}
+
+/// Says that nobody sees the terminal any more.
+pub(crate) fn detached() {
+    let mut state = STATE.lock();
+    if matches!(state.sink, Sink::Starting) {
+        state.sink = Sink::Syslog;
+    }
 }
 
 /// Forgets the connection to syslog, whose lines carry the id of the process
 /// that opened it. For the child after a fork.
 pub(crate) fn forked() {
-    STATE.lock().syslog.connection = None;
+    STATE.lock().syslog.close();
 }
 
 /// Writes one message; the macros of this module call it.
@@ -114,6 +122,10 @@ pub fn write(priority: Priority, message: Arguments<'_>) {
             state.tell_syslog(priority, message);
         }
         Sink::Syslog => state.tell_syslog(priority, message),
+        Sink::Forward(write) => {
+            drop(state);
+            write(priority, message);
+        }
     }
 }
 
@@ -137,86 +149,6 @@ impl State {
         if priority != Priority::Debug {
             self.syslog.send(self.program, priority, message);
         }
-    }
-}
-
-/// A line for the local syslog daemon, which adds the time itself. The crate's
-/// `Formatter3164` puts UTC where FreeBSD's syslogd expects local time.
-#[derive(Clone)]
-struct Format {
-    program: &'static str,
-    pid: u32,
-}
-
-impl<T: Display> LogFormat<T> for Format {
-    fn format<W: std::io::Write>(
-        &self,
-        out: &mut W,
-        severity: Severity,
-        message: T,
-    ) -> syslog::Result<()> {
-        let code = Facility::LOG_USER as u8 | severity as u8;
-        write!(out, "<{code}>{}[{}]: {message}", self.program, self.pid)
-            .map_err(syslog::Error::Write)
-    }
-}
-
-type Connection = Logger<LoggerBackend, Format>;
-
-/// The way to the local syslog daemon.
-struct Syslog {
-    connection: Option<Connection>,
-    failed: Option<Instant>,
-}
-
-impl Syslog {
-    /// Sends one message, over a new connection when the old one broke (the
-    /// syslog daemon was restarted).
-    fn send(&mut self, program: &'static str, priority: Priority, message: Arguments<'_>) {
-        if let Some(connection) = &mut self.connection
-            && send(connection, priority, message).is_ok()
-        {
-            return;
-        }
-        self.connection = None;
-        if self.failed.is_some_and(|t| t.elapsed() < REOPEN_INTERVAL) {
-            return;
-        }
-        self.connection = connect(program)
-            .and_then(|mut c| send(&mut c, priority, message).map(|()| c))
-            .ok();
-        self.failed = self.connection.is_none().then(Instant::now);
-    }
-}
-
-fn connect(program: &'static str) -> syslog::Result<Connection> {
-    let pid = std::process::id();
-    let logger = syslog::unix(Format { program, pid })?;
-    // A stopped syslog daemon must not stop the disks.
-    match &logger.backend {
-        LoggerBackend::Unix(socket) => socket.set_nonblocking(true)?,
-        LoggerBackend::UnixStream(stream) => stream.get_ref().set_nonblocking(true)?,
-        LoggerBackend::Udp(..) | LoggerBackend::Tcp(_) => {}
-    }
-    Ok(logger)
-}
-
-/// A full queue loses this message and keeps the connection.
-fn send(
-    Logger { formatter, backend }: &mut Connection,
-    priority: Priority,
-    message: Arguments<'_>,
-) -> syslog::Result<()> {
-    let result = match priority {
-        Priority::Error => formatter.err(backend, message),
-        Priority::Warning => formatter.warning(backend, message),
-        Priority::Notice => formatter.notice(backend, message),
-        Priority::Info => formatter.info(backend, message),
-        Priority::Debug => formatter.debug(backend, message),
-    };
-    match result {
-        Err(syslog::Error::Write(e)) if e.kind() == std::io::ErrorKind::WouldBlock => Ok(()),
-        other => other,
     }
 }
 
@@ -264,7 +196,6 @@ pub use crate::{
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::net::UnixDatagram;
 
     #[test]
     fn a_foreground_line_begins_with_its_priority() {
@@ -277,48 +208,5 @@ mod tests {
         ] {
             assert_eq!(line(priority, format_args!("disk {}", "gone")), text);
         }
-    }
-
-    /// A logger whose far end the test holds.
-    fn socket_pair() -> (Connection, UnixDatagram) {
-        let (ours, theirs) = UnixDatagram::pair().unwrap();
-        ours.set_nonblocking(true).unwrap();
-        let formatter = Format {
-            program: "ggated",
-            pid: 42,
-        };
-        (Logger::new(LoggerBackend::Unix(ours), formatter), theirs)
-    }
-
-    #[test]
-    fn syslog_gets_facility_user_with_the_priority_and_the_ident() {
-        let (mut logger, daemon) = socket_pair();
-        let mut buf = [0; 256];
-        for (priority, code) in [
-            (Priority::Error, 8 + 3),
-            (Priority::Warning, 8 + 4),
-            (Priority::Notice, 8 + 5),
-            (Priority::Info, 8 + 6),
-        ] {
-            send(&mut logger, priority, format_args!("session {}", 7)).unwrap();
-            let n = daemon.recv(&mut buf).unwrap();
-            let got = std::str::from_utf8(&buf[..n]).unwrap();
-            assert_eq!(got, format!("<{code}>ggated[42]: session 7"));
-        }
-    }
-
-    #[test]
-    fn a_syslog_daemon_that_reads_nothing_stops_nobody() {
-        let (mut logger, _daemon) = socket_pair();
-        for i in 0..10_000 {
-            send(&mut logger, Priority::Info, format_args!("message {i}")).unwrap();
-        }
-    }
-
-    #[test]
-    fn a_syslog_daemon_that_went_away_is_an_error_that_reopens() {
-        let (mut logger, daemon) = socket_pair();
-        drop(daemon);
-        assert!(send(&mut logger, Priority::Info, format_args!("x")).is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! Strangers that are let in for a while: bounded in number, in their share
 //! per address, and in time.
 //!
-//! Handshakes and half-open sessions wait in one of these each. When the place
+//! Handshakes, and sessions that are half open, wait in one of these each. When the place
 //! is taken, the oldest goes: of the same address if that has its share
 //! already, of all otherwise. A flood from one address can thus throw out only
 //! its own.
@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 
 /// Names an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Id(u64);
+pub struct Id(u64);
 
 /// Entries in order of arrival.
 #[derive(Debug)]
-pub(crate) struct Crowd<V> {
+pub struct Crowd<V> {
     entries: VecDeque<Entry<V>>,
     limit: usize,
     per_address: usize,
@@ -33,7 +33,8 @@ struct Entry<V> {
 
 impl<V> Crowd<V> {
     /// At most `limit` entries, at most `per_address` from one address.
-    pub(crate) fn new(limit: usize, per_address: usize) -> Self {
+    #[must_use]
+    pub fn new(limit: usize, per_address: usize) -> Self {
         Self {
             entries: VecDeque::new(),
             limit,
@@ -43,7 +44,7 @@ impl<V> Crowd<V> {
     }
 
     /// Lets one in; also gives the one that had to go.
-    pub(crate) fn insert(&mut self, client: IpAddr, now: Instant, value: V) -> (Id, Option<V>) {
+    pub fn insert(&mut self, client: IpAddr, now: Instant, value: V) -> (Id, Option<V>) {
         let address = share(client);
         let of_same = |entry: &Entry<V>| entry.address == address;
         let full_share = self.entries.iter().filter(|e| of_same(e)).count() >= self.per_address;
@@ -64,32 +65,56 @@ impl<V> Crowd<V> {
     }
 
     /// Takes one out, unless it is out already.
-    pub(crate) fn remove(&mut self, id: Id) -> Option<V> {
+    pub fn remove(&mut self, id: Id) -> Option<V> {
         let index = self.entries.iter().position(|entry| entry.id == id)?;
         self.entries.remove(index).map(|entry| entry.value)
     }
 
     /// Takes out the first one that satisfies `fits`.
-    pub(crate) fn take(&mut self, fits: impl Fn(&V) -> bool) -> Option<V> {
+    pub fn take(&mut self, fits: impl Fn(&V) -> bool) -> Option<V> {
         let index = self.entries.iter().position(|entry| fits(&entry.value))?;
         self.entries.remove(index).map(|entry| entry.value)
     }
 
     /// Takes out those that are `age` old.
-    pub(crate) fn expire(&mut self, now: Instant, age: Duration) -> Vec<V> {
+    pub fn expire(&mut self, now: Instant, age: Duration) -> Vec<V> {
         let old = |entry: &&Entry<V>| now.saturating_duration_since(entry.since) >= age;
         let count = self.entries.iter().take_while(old).count();
         self.entries.drain(..count).map(|e| e.value).collect()
     }
 
     /// Empties it.
-    pub(crate) fn drain(&mut self) -> Vec<V> {
+    pub fn drain(&mut self) -> Vec<V> {
         self.entries.drain(..).map(|e| e.value).collect()
     }
 
+    /// Everybody, the oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = (Id, &V)> {
+        self.entries.iter().map(|entry| (entry.id, &entry.value))
+    }
+
+    /// One of them, unless it is out already.
+    pub fn get_mut(&mut self, id: Id) -> Option<&mut V> {
+        let entry = self.entries.iter_mut().find(|entry| entry.id == id)?;
+        Some(&mut entry.value)
+    }
+
+    /// Since when the oldest is here.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Instant> {
+        self.entries.front().map(|entry| entry.since)
+    }
+
     /// How many there are.
-    pub(crate) fn len(&self) -> usize {
+    #[must_use]
+    pub fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 }
 

@@ -1,0 +1,138 @@
+//! The worker's side of the channel to the daemon.
+
+use crate::ipc::{Channel, Event, FromWorker, Level};
+use crate::log;
+use ggate::disk::Op;
+use ggate::range::ByteRange;
+use nix::errno::Errno;
+use parking_lot::{Condvar, Mutex};
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+/// Time between two lines about errors of the component.
+const COMPLAINTS: Duration = Duration::from_secs(1);
+
+/// Longest line of a log, in bytes: what syslog takes.
+const LONGEST_LINE: usize = 1023;
+
+/// What tells the daemon things, from any thread, and waits for it only where
+/// it is asked for a connection.
+pub(super) struct Parent {
+    channel: Mutex<Channel>,
+    connecting: Mutex<Connecting>,
+    answered: Condvar,
+    complaints: Mutex<Complaints>,
+}
+
+#[derive(Default)]
+struct Complaints {
+    last: Option<Instant>,
+    untold: u64,
+}
+
+#[derive(Default)]
+struct Connecting {
+    attempt: u64,
+    answer: Option<Result<TcpStream, String>>,
+}
+
+impl Parent {
+    pub(super) fn new(channel: Channel) -> Self {
+        Self {
+            channel: Mutex::new(channel),
+            connecting: Mutex::default(),
+            answered: Condvar::new(),
+            complaints: Mutex::default(),
+        }
+    }
+
+    /// Never waits: a daemon that is gone is noticed where it is listened to,
+    /// and one that does not read loses what it does not read.
+    pub(super) fn tell(&self, message: &FromWorker) {
+        let _ = self.channel.lock().send(message, Vec::new());
+    }
+
+    /// Sends what had to wait.
+    pub(super) fn flush(&self) {
+        let _ = self.channel.lock().flush();
+    }
+
+    /// Waits until all is told, before the end.
+    pub(super) fn drain(&self) {
+        let _ = self.channel.lock().drain();
+    }
+
+    /// What [`crate::log`] does in a worker.
+    pub(super) fn log(&self, level: Level, text: &str) {
+        let longest = (0..=LONGEST_LINE).rev().find_map(|n| text.get(..n));
+        let text = longest.unwrap_or(text).to_owned();
+        self.tell(&FromWorker::Log { level, text });
+    }
+
+    /// An error of the component. A broken disk fails every request: what
+    /// comes too fast is counted instead.
+    pub(super) fn complain(&self, path: &str, op: Op, range: ByteRange, errno: Errno) {
+        let mut complaints = self.complaints.lock();
+        let now = Instant::now();
+        if complaints.last.is_some_and(|last| now - last < COMPLAINTS) {
+            complaints.untold += 1;
+            return;
+        }
+        complaints.last = Some(now);
+        let untold = std::mem::take(&mut complaints.untold);
+        drop(complaints);
+        let what = match op {
+            Op::Read => "READ",
+            Op::Write => "WRITE",
+            Op::Flush => "FLUSH",
+            Op::Delete => "DELETE",
+        };
+        let error = errno.desc();
+        match untold {
+            0 => log::error!("{path}: {what} of {range} failed: {error}."),
+            _ => log::error!(
+                "{path}: {what} of {range} failed: {error} (and {untold} more requests before)."
+            ),
+        }
+    }
+
+    pub(super) fn event(&self, event: Event) {
+        self.tell(&FromWorker::Event(event));
+    }
+
+    /// Asks for a connection to the other node; gives up when `hopeless` says
+    /// so or the time is over.
+    pub(super) fn connect(
+        &self,
+        patience: Duration,
+        hopeless: impl Fn() -> bool,
+    ) -> Result<TcpStream, String> {
+        /// How often to ask whether it is hopeless.
+        const LOOK: Duration = Duration::from_millis(100);
+        let deadline = Instant::now() + patience;
+        let mut connecting = self.connecting.lock();
+        connecting.attempt += 1;
+        connecting.answer = None;
+        let attempt = connecting.attempt;
+        self.tell(&FromWorker::Connect { attempt });
+        loop {
+            if let Some(answer) = connecting.answer.take() {
+                return answer;
+            }
+            if hopeless() || Instant::now() >= deadline {
+                return Err("the attempt took too long".into());
+            }
+            self.answered.wait_for(&mut connecting, LOOK);
+        }
+    }
+
+    /// The daemon's answer; one to an attempt that was given up is closed.
+    pub(super) fn connected(&self, attempt: u64, answer: Result<OwnedFd, String>) {
+        let mut connecting = self.connecting.lock();
+        if connecting.attempt == attempt {
+            connecting.answer = Some(answer.map(TcpStream::from));
+            self.answered.notify_all();
+        }
+    }
+}
