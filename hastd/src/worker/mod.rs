@@ -31,7 +31,7 @@ pub use title::{Title, is_worker};
 use crate::ipc::{Channel, ChannelError, Received, Receiver, Sandbox, ToWorker};
 use crate::log;
 use crate::sandbox::{self, SandboxError};
-use ggate::daemon::{self, Signal};
+use ggate::daemon::{self, Signal, protect};
 use ggate::gate::{self, GateId, Ggctl};
 use hast_core::primary::Millis;
 use nix::errno::Errno;
@@ -128,6 +128,8 @@ pub fn run() -> ExitCode {
     let logging = Arc::clone(&parent);
     let lines = move |level, text: &str| logging.log(level, text);
     log::start("hastd", log::Sink::Function(Arc::new(lines)), start.debug);
+    // Not inherited from the daemon, on FreeBSD.
+    protect();
     let ended = if start.primary {
         primary::run(start, program, daemon, &parent)
     } else {

@@ -3,7 +3,8 @@
 
 use hast_core::primary::{Hello, Session};
 use parking_lot::{Condvar, Mutex};
-use std::net::{Shutdown, TcpStream};
+use socket2::Socket;
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,7 @@ struct State {
     hello: Option<(Session, Hello)>,
     /// The session whose connections these are.
     session: Option<Session>,
-    connections: Vec<Arc<TcpStream>>,
+    connections: Vec<Arc<Socket>>,
     /// The first attempt has ended, in whatever way.
     contacted: bool,
 }
@@ -137,7 +138,7 @@ impl Links {
     }
 
     /// Makes a connection one of the session's; false if that has ended.
-    pub(super) fn keep(&self, session: Session, connection: &Arc<TcpStream>) -> bool {
+    pub(super) fn keep(&self, session: Session, connection: &Arc<Socket>) -> bool {
         let mut state = self.state.lock();
         let current = state.session == Some(session);
         if current {
