@@ -142,6 +142,7 @@ impl Node {
     /// Reads what a worker starts with. A disk that cannot be flushed is not
     /// opened.
     fn open(&mut self) -> Result<(Metadata, Extents, Vec<u8>), String> {
+        self.disk.reopen();
         self.disk.sync().map_err(|e| e.to_string())?;
         let mut block = [0; BLOCK_LENGTH];
         self.disk.read(0, &mut block);

@@ -169,12 +169,14 @@ impl Node {
                     self.local(id, op)
                 };
                 self.failed_write |= result.is_err() && op.modifies();
-                self.todo.push(Todo::LocalDone(id, op, result));
+                if op == Op::Flush && result.is_err() {
+                    // No other flush may end before this is known.
+                    self.report(id, result);
+                } else {
+                    self.todo.push(Todo::LocalDone(id, op, result));
+                }
             }
-            Todo::LocalDone(id, _, result) => {
-                self.primary(|primary, out| primary.local_done(id, result, out));
-                self.secondary(|secondary, out| secondary.local_done(id, result, out));
-            }
+            Todo::LocalDone(id, _, result) => self.report(id, result),
             Todo::StoreMap => {
                 let (Machine::Primary(primary), disk) = (&mut self.machine, &mut self.disk) else {
                     return;
@@ -187,12 +189,12 @@ impl Node {
                 self.todo.push(Todo::MapWritten(result));
             }
             Todo::MapWritten(written) => {
-                let stored = written.is_ok() && self.flushed(happens) && !fails;
+                let stored = written.is_ok() && self.flushed(fails, rng);
                 self.primary(|primary, out| primary.map_stored(stored, out));
             }
             Todo::StoreMetadata => self.store_metadata(),
             Todo::MetadataWritten(written) => {
-                let stored = written.is_ok() && self.flushed(happens) && !fails;
+                let stored = written.is_ok() && self.flushed(fails, rng);
                 self.primary(|primary, out| primary.metadata_stored(stored, out));
                 self.secondary(|secondary, out| secondary.metadata_stored(stored, out));
             }
@@ -204,7 +206,7 @@ impl Node {
                 let mut map = Vec::new();
                 self.secondary(|secondary, _| secondary.write_map(MapSent::Full, &mut map));
                 let written = happens && self.disk.write(META, &map).is_ok();
-                let filled = written && self.flushed(true) && !fails;
+                let filled = written && self.flushed(fails, rng);
                 self.secondary(|secondary, out| secondary.map_filled(filled, out));
             }
             Todo::DirectReads(on) => {
@@ -221,8 +223,16 @@ impl Node {
         }
     }
 
-    fn flushed(&mut self, happens: bool) -> bool {
-        happens && self.disk.sync().is_ok()
+    fn report(&mut self, id: RequestId, result: Result<(), Errno>) {
+        self.primary(|primary, out| primary.local_done(id, result, out));
+        self.secondary(|secondary, out| secondary.local_done(id, result, out));
+    }
+
+    fn flushed(&mut self, fails: bool, rng: &mut Rng) -> bool {
+        if fails {
+            self.disk.fail_to_flush(rng);
+        }
+        !fails && self.disk.sync().is_ok()
     }
 
     fn store_metadata(&mut self) {
@@ -269,6 +279,7 @@ impl Node {
                 let data = self.buffers.piece(id, range);
                 self.disk.tear(at(range.offset()), data, rng);
             }
+            Op::Flush => self.disk.fail_to_flush(rng),
             _ if happens => self.local(id, op)?,
             _ => {}
         }

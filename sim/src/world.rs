@@ -25,8 +25,9 @@ const PAUSE: u64 = 3000;
 /// Things that happen in a step; and the most that a shell does, or sends, at
 /// a time.
 const BATCH: usize = 4;
-/// Steps between two looks at everything a power cut could leave.
-const LOOK: usize = 40;
+/// Steps between two looks at everything a power cut could leave, besides those
+/// at every store of the map or the metadata.
+const LOOK: usize = 80;
 
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "they are independent facts")]
@@ -170,7 +171,7 @@ impl World {
                 3 => self.operator()?,
                 4..=14 => self.work()?,
                 15..=20 => self.send(),
-                _ => self.deliver(),
+                _ => self.arrive(),
             }
         }
         if step.is_multiple_of(LOOK) && self.cast != Cast::BasePrimary {
@@ -341,7 +342,16 @@ impl World {
             return Ok(());
         };
         if let Todo::Complete(data, key, result) = todo {
+            self.deliver_failures(n)?;
             return self.completed(&data, key, result);
+        }
+        let stored = matches!(
+            todo,
+            Todo::MapWritten(_) | Todo::MetadataWritten(_) | Todo::FillMap
+        );
+        if stored && self.cast != Cast::BasePrimary {
+            // The old state and the new one may be found until it is flushed.
+            images::check(self)?;
         }
         let begins = matches!(
             todo,
@@ -368,7 +378,7 @@ impl World {
         send::send(&mut self.nodes[n], &mut self.link, listens);
     }
 
-    pub(crate) fn deliver(&mut self) {
+    pub(crate) fn arrive(&mut self) {
         let (Some(link), Some(serving)) = (&mut self.link, self.serving) else {
             return;
         };
