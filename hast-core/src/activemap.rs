@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | pending | a write to it starts | the write has finished on both components |
 //! | unflushed | such a write was confirmed by both | both confirmed a flush that began later |
-//! | to be synchronised | a write failed somewhere, or the maps say so | it was copied whole, and flushed like a write |
+//! | to be synchronised | a write failed somewhere, a cache was lost, or the maps say so | it was copied whole, and flushed like a write |
 //! | kept | it was written recently | others were written since |
 //!
 //! **Invariant:** from before a write is handed to a component until both
@@ -15,6 +15,8 @@
 //! ([`ActiveMap::is_durable`]); it is taken away only by a flush that both
 //! components confirmed and that began after both had confirmed the write.
 //! Base takes it away earlier, and forgets writes that failed on one side.
+//! (`the_map_is_dirty_for_exactly_the_reasons_there_are`,
+//! `a_flush_covers_only_what_came_before_it`, K1, K5.)
 
 use crate::bitmap::Bitmap;
 use crate::dirtymap::{DirtyMap, Sectors};
@@ -51,6 +53,8 @@ pub struct ActiveMap {
     /// Confirmed by both before the flush under way began.
     flushing: Bitmap,
     flush_under_way: bool,
+    /// In the cache when a flush failed, and not written to both again since.
+    doubtful: Bitmap,
     /// Extents that are pending or to be synchronised.
     dirty: u64,
 }
@@ -71,6 +75,7 @@ impl ActiveMap {
             dirty: disk.image().count(),
             copying: none.clone(),
             unflushed: none.clone(),
+            doubtful: none.clone(),
             flushing: none,
             flush_under_way: false,
             extents,
@@ -135,15 +140,38 @@ impl ActiveMap {
         }
     }
 
-    /// The peer is gone, perhaps with what it had not flushed: that must be
-    /// synchronised, although it was confirmed. A flush under way no longer
-    /// confirms anything and ends as such.
-    pub fn peer_lost(&mut self) {
+    /// A component may have lost what it had not flushed, although that was
+    /// confirmed: it must be synchronised, and copying that has begun counts for
+    /// nothing. A flush under way confirms nothing any more and ends as such.
+    pub fn cache_lost(&mut self) {
+        self.copying.clear();
         let mut from = ExtentIndex(0);
         while let Some(extent) = self.next_unflushed(from) {
             from = ExtentIndex(extent.0 + 1);
+            self.doubtful.insert(extent);
             self.must_sync_extent(extent);
         }
+    }
+
+    /// A write that has not finished was in the cache that was lost.
+    pub fn doubt(&mut self, range: ByteRange) {
+        for extent in self.extents.touched(range) {
+            self.doubtful.insert(extent);
+        }
+    }
+
+    /// What must be synchronised was in a cache of which nobody knows whether
+    /// flushing it failed.
+    pub fn doubt_all(&mut self) {
+        self.doubtful.clone_from(&self.sync);
+    }
+
+    /// Whether copying the extent must write it to the component that it is
+    /// read from, too: what can be read may not be on the disk although a later
+    /// flush succeeds.
+    #[must_use]
+    pub fn is_doubtful(&self, extent: ExtentIndex) -> bool {
+        self.doubtful.contains(extent)
     }
 
     /// The first extent at or behind `from` that is to be synchronised.
@@ -169,6 +197,7 @@ impl ActiveMap {
             return false;
         }
         self.sync.remove(extent);
+        self.doubtful.remove(extent);
         self.unflushed.insert(extent);
         if !self.is_dirty(extent) {
             self.dirty -= 1;

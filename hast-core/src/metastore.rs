@@ -21,6 +21,8 @@ pub(crate) struct MetadataStore {
     revision: Revision,
     durable: Revision,
     storing: Option<Revision>,
+    /// A flush failed while it was under way, and its own may not tell.
+    doubted: bool,
     /// A store was asked for and has not begun.
     asked: bool,
     /// The last store failed; the next waits for something new, or for time
@@ -35,6 +37,7 @@ impl MetadataStore {
             revision: Revision::FIRST,
             durable: Revision::FIRST,
             storing: None,
+            doubted: false,
             asked: false,
             failed: false,
         }
@@ -94,12 +97,21 @@ impl MetadataStore {
         self.current.encode(block)
     }
 
-    /// It ended. After a failure the disk has the old state or the new one.
-    pub(crate) fn done(&mut self, stored: bool) {
+    /// A flush of the component failed: a system tells that once, and perhaps
+    /// not to the store that it concerns.
+    pub(crate) const fn doubt(&mut self) {
+        self.doubted = self.storing.is_some();
+    }
+
+    /// It ended; whether the state is stored. After a failure the disk has the
+    /// old state or the new one.
+    pub(crate) fn done(&mut self, stored: bool) -> bool {
+        let stored = stored && !core::mem::take(&mut self.doubted);
         let revision = self.storing.take().expect("a store was begun");
         self.failed = !stored && revision == self.revision;
         if stored {
             self.durable = revision;
         }
+        stored
     }
 }

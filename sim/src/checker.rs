@@ -17,6 +17,8 @@ struct Write {
     /// `u64::MAX` while it is under way.
     ended: u64,
     confirmed: bool,
+    /// A FLUSH failed that may have been about it.
+    doubtful: bool,
     /// When a FLUSH that covers it was confirmed; `u64::MAX` before.
     flushed: u64,
 }
@@ -45,6 +47,7 @@ impl Checker {
             began: 0,
             ended: 0,
             confirmed: true,
+            doubtful: false,
             flushed: 0,
         };
         Self {
@@ -66,6 +69,7 @@ impl Checker {
             began,
             ended: u64::MAX,
             confirmed: false,
+            doubtful: false,
             flushed: u64::MAX,
         });
     }
@@ -75,7 +79,7 @@ impl Checker {
         let writes = &mut self.sectors[sector];
         for write in writes.iter_mut().filter(|w| w.key == key) {
             write.ended = ended;
-            write.confirmed = confirmed;
+            write.confirmed = confirmed && !write.doubtful;
         }
         self.forget(sector);
     }
@@ -87,6 +91,15 @@ impl Checker {
             if write.confirmed && write.ended < began {
                 write.flushed = write.flushed.min(now);
             }
+        }
+    }
+
+    /// A FLUSH failed: what was not flushed, or is under way, may be there or
+    /// not, and a later one does not change that.
+    pub(crate) fn flush_failed(&mut self) {
+        for write in self.sectors.iter_mut().flatten() {
+            write.doubtful |= !write.is_flushed();
+            write.confirmed &= !write.doubtful;
         }
     }
 

@@ -109,7 +109,7 @@ impl World {
         }
         let taken = node.primary_with_data(|primary, buffers, out| {
             let id = primary.request(op.key, op.op, out).map_err(|_| "full")?;
-            buffers[id.index()] = data;
+            buffers.hold(id, op.op.range().map(ByteRange::offset), data);
             Ok(())
         });
         taken.ok_or("who serves is no primary")?
@@ -159,6 +159,7 @@ impl World {
             }
             (Err(_), _) => {
                 self.flush_must_fail = None;
+                self.history.flush_failed();
                 Ok(())
             }
         }
@@ -185,8 +186,22 @@ impl World {
 
     /// The answers that a shell has are given, whatever becomes of it.
     pub(crate) fn deliver_answers(&mut self, node: usize) -> Result<(), String> {
-        let complete = |todo: &Todo| matches!(todo, Todo::Complete(..));
-        while let Some(at) = self.nodes[node].todo.iter().position(complete) {
+        self.deliver(node, |_| true)
+    }
+
+    /// A FLUSH that failed is answered before one that succeeds: no client
+    /// could tell what the latter covers.
+    pub(crate) fn deliver_failures(&mut self, node: usize) -> Result<(), String> {
+        self.deliver(node, |result| result.is_err())
+    }
+
+    fn deliver(
+        &mut self,
+        node: usize,
+        which: impl Fn(Result<(), Errno>) -> bool,
+    ) -> Result<(), String> {
+        let complete = |todo: &Todo| matches!(todo, Todo::Complete(.., end) if which(*end));
+        while let Some(at) = self.nodes[node].todo.iter().position(&complete) {
             if let Todo::Complete(data, key, result) = self.nodes[node].todo.swap_remove(at) {
                 self.completed(&data, key, result)?;
             }

@@ -1,5 +1,7 @@
 //! A disk with a volatile cache. A power cut leaves any subset of what was
-//! written since the last flush, and of each write any of its sectors.
+//! written since the last flush, and of each write any of its sectors. A flush
+//! that fails may leave sectors in the cache that no later flush writes, and
+//! that is told once.
 
 use crate::rng::Rng;
 use hast_core::errno::Errno;
@@ -24,14 +26,21 @@ pub(crate) struct Disk {
     sectors: Vec<Vec<Sector>>,
     /// Sectors that have blocks of the file system.
     allocated: Vec<bool>,
+    /// Sectors that a flush failed to write: until they are written again they
+    /// are in the cache only.
+    stuck: Vec<bool>,
+    /// There is no cache.
+    writes_through: bool,
     pub(crate) health: Health,
 }
 
 impl Disk {
-    pub(crate) fn new(bytes: usize) -> Self {
+    pub(crate) fn new(bytes: usize, writes_through: bool) -> Self {
         Self {
             sectors: vec![vec![[0; SECTOR]]; bytes / SECTOR],
             allocated: vec![false; bytes / SECTOR],
+            stuck: vec![false; bytes / SECTOR],
+            writes_through,
             health: Health::Fine,
         }
     }
@@ -53,6 +62,10 @@ impl Disk {
                 Health::Full | Health::Fine => {}
             }
             self.allocated[n] = true;
+            self.stuck[n] = false;
+            if self.writes_through {
+                self.sectors[n].clear();
+            }
             self.sectors[n].push(bytes.try_into().expect("whole sectors"));
         }
         Ok(())
@@ -69,13 +82,50 @@ impl Disk {
 
     pub(crate) fn flush(&mut self) -> Result<(), Errno> {
         if self.health == Health::Broken {
+            self.stuck.fill(true);
             return Err(Errno::EIO);
         }
-        for sector in &mut self.sectors {
+        if self.writes_through {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let sectors = self.sectors.iter_mut().zip(&self.stuck);
+        for (sector, _) in sectors.filter(|(_, stuck)| !**stuck) {
             let older = sector.len() - 1;
             sector.drain(..older);
         }
         Ok(())
+    }
+
+    /// A flush that fails: some sectors are written, some may be later, and
+    /// some never.
+    pub(crate) fn fail_to_flush(&mut self, rng: &mut Rng) {
+        for (sector, stuck) in self.sectors.iter_mut().zip(&mut self.stuck) {
+            if sector.len() == 1 || *stuck {
+                continue;
+            }
+            match rng.below(3) {
+                0 => *stuck = true,
+                1 => {
+                    let older = sector.len() - 1;
+                    sector.drain(..older);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The disk is opened anew; what it failed to write is not its business
+    /// any more but that of whoever was told.
+    pub(crate) fn reopen(&mut self) {
+        self.stuck.fill(false);
+    }
+
+    /// A flush by a shell, which knows what a missing cache means.
+    pub(crate) fn sync(&mut self) -> Result<(), Errno> {
+        self.flush().or_else(|error| {
+            let nothing_to_do = error.means_no_cache();
+            nothing_to_do.then_some(()).ok_or(error)
+        })
     }
 
     /// Everything a sector may hold after a power cut now.

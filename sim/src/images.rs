@@ -59,7 +59,7 @@ fn images(node: &Node, n: usize) -> Result<Vec<Image>, String> {
         for map in node.disk.versions(META / SECTOR) {
             images.push(Image {
                 node: n,
-                is_base: node.is_base,
+                is_base: node.make.is_base,
                 metadata: metadata.clone(),
                 map: Bitmap::from_map(extents.count(), map),
             });

@@ -7,6 +7,7 @@
 //! primary` one node behaves like FreeBSD's hastd.
 
 mod base;
+mod buffers;
 mod checker;
 mod client;
 mod disk;

@@ -73,13 +73,21 @@ impl Way {
     }
 }
 
+/// What a primary that connects finds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Listener {
+    /// What both know.
+    pub(crate) extensions: Extensions,
+    /// Longest request it takes, if that is shorter than any.
+    pub(crate) longest: Option<u32>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) primary: primary::Session,
     /// Once the secondary has understood step 2.
     pub(crate) secondary: Option<secondary::Session>,
-    /// What both know.
-    pub(crate) extensions: Extensions,
+    pub(crate) listener: Listener,
     requests: Stream,
     replies: Stream,
     /// Nothing is sent any more; what was sent may arrive.
@@ -88,11 +96,11 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(primary: primary::Session, extensions: Extensions) -> Self {
+    pub(crate) fn new(primary: primary::Session, listener: Listener) -> Self {
         Self {
             primary,
             secondary: None,
-            extensions,
+            listener,
             requests: Stream::new(),
             replies: Stream::new(),
             cut: false,

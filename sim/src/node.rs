@@ -2,8 +2,9 @@
 //! what its shell has still to do.
 
 use crate::base;
+use crate::buffers::Buffers;
 use crate::disk::{Disk, SECTOR};
-use crate::net::Way;
+use crate::net::{Listener, Way};
 use crate::rng::Rng;
 use crate::shell::{Post, Todo};
 use hast_core::decision::OnImpossible;
@@ -48,6 +49,19 @@ pub(crate) struct Standing {
     pub(crate) peer_is_current: bool,
 }
 
+/// What a node is made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Make {
+    /// It runs FreeBSD's hastd.
+    pub(crate) is_base: bool,
+    /// The component is a file, from which the kernel serves no reads.
+    pub(crate) is_file: bool,
+    /// It has no volatile cache, and says so when it is to flush it.
+    pub(crate) writes_through: bool,
+    /// Longest request it takes, if that is shorter than any.
+    pub(crate) longest: Option<u32>,
+}
+
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "they are independent facts")]
 pub(crate) struct Node {
@@ -55,14 +69,11 @@ pub(crate) struct Node {
     pub(crate) machine: Machine,
     pub(crate) todo: Vec<Todo>,
     pub(crate) posts: VecDeque<Post>,
-    pub(crate) buffers: Vec<Vec<u8>>,
+    pub(crate) buffers: Buffers,
     pub(crate) powered: bool,
     /// The kernel serves reads from the disk.
     pub(crate) direct_reads: bool,
-    /// It runs FreeBSD's hastd.
-    pub(crate) is_base: bool,
-    /// The component is a file, from which the kernel serves no reads.
-    pub(crate) is_file: bool,
+    pub(crate) make: Make,
     /// The machine has said that it has stopped.
     pub(crate) has_stopped: bool,
     /// A write failed here since it became secondary.
@@ -72,7 +83,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn new(is_file: bool, is_base: bool) -> Self {
+    pub(crate) fn new(make: Make) -> Self {
         let options = CreateOptions {
             extentsize: Some(EXTENT.into()),
             keepdirty: Some(2),
@@ -81,19 +92,18 @@ impl Node {
         let metadata = Metadata::create("shared", provider(), options).expect("it fits");
         let mut block = [0; BLOCK_LENGTH];
         metadata.encode(&mut block).expect("it fits");
-        let mut disk = Disk::new(MEDIA);
+        let mut disk = Disk::new(MEDIA, make.writes_through);
         let written = disk.write(0, &block).and(disk.write(META, &[0; MAP]));
-        written.and(disk.flush()).expect("the disk is fine");
+        written.and(disk.sync()).expect("the disk is fine");
         Self {
             disk,
             machine: Machine::Off,
             todo: Vec::new(),
             posts: VecDeque::new(),
-            buffers: vec![Vec::new(); 1024],
+            buffers: Buffers::new(),
             powered: true,
             direct_reads: false,
-            is_base,
-            is_file,
+            make,
             has_stopped: false,
             failed_write: false,
             broken_rule: None,
@@ -105,6 +115,7 @@ impl Node {
         self.machine = Machine::Off;
         self.todo.clear();
         self.posts.clear();
+        self.buffers.release_all();
         self.has_stopped = false;
     }
 
@@ -131,7 +142,8 @@ impl Node {
     /// Reads what a worker starts with. A disk that cannot be flushed is not
     /// opened.
     fn open(&mut self) -> Result<(Metadata, Extents, Vec<u8>), String> {
-        self.disk.flush().map_err(|e| e.to_string())?;
+        self.disk.reopen();
+        self.disk.sync().map_err(|e| e.to_string())?;
         let mut block = [0; BLOCK_LENGTH];
         self.disk.read(0, &mut block);
         let metadata = Metadata::decode(&block).map_err(|e| e.to_string())?;
@@ -162,7 +174,7 @@ impl Node {
     ) -> Result<(), String> {
         self.end();
         let (metadata, extents, map) = self.open()?;
-        if self.is_base {
+        if self.make.is_base {
             let primary = base::Primary::new(metadata, extents, &map, replication, entropy, now);
             self.machine = Machine::BasePrimary(Box::new(primary));
             return Ok(());
@@ -186,7 +198,7 @@ impl Node {
         self.direct_reads = false;
         self.failed_write = false;
         let (metadata, extents, map) = self.open()?;
-        if self.is_base {
+        if self.make.is_base {
             let secondary = base::Secondary::new(metadata, map, now);
             self.machine = Machine::BaseSecondary(Box::new(secondary));
             return Ok(());
@@ -228,13 +240,17 @@ impl Node {
         }
     }
 
-    /// The extensions it knows, if a primary that connects finds it.
-    pub(crate) fn listens(&self) -> Option<Extensions> {
-        match &self.machine {
-            Machine::Secondary(_) if !self.has_stopped => Some(secondary::EXTENSIONS),
-            Machine::BaseSecondary(_) => Some(Extensions::NONE),
-            _ => None,
-        }
+    /// What a primary that connects finds.
+    pub(crate) fn listens(&self) -> Option<Listener> {
+        let extensions = match &self.machine {
+            Machine::Secondary(_) if !self.has_stopped => secondary::EXTENSIONS,
+            Machine::BaseSecondary(_) => Extensions::NONE,
+            _ => return None,
+        };
+        Some(Listener {
+            extensions,
+            longest: self.make.longest,
+        })
     }
 
     /// The first of what a node of base has to send, and where to.

@@ -75,7 +75,7 @@ impl World {
         if self.nodes[n].has_stopped {
             return self.finish_stop(n);
         }
-        if self.draining || !self.restless || self.nodes[n].is_base {
+        if self.draining || !self.restless || self.nodes[n].make.is_base {
             return Ok(());
         }
         match self.rng.below(120) {
@@ -140,7 +140,7 @@ impl World {
         }
         if self.rng.one_in(3) || !matches!(self.nodes[n].machine, Machine::Secondary(_)) {
             self.say(|| format!("{} is created anew", name(n)));
-            self.nodes[n] = Node::new(self.nodes[n].is_file, self.nodes[n].is_base);
+            self.nodes[n] = Node::new(self.nodes[n].make);
             self.rival = None;
         } else {
             self.say(|| format!("the data of {} is given up", name(n)));
@@ -214,7 +214,7 @@ impl World {
         };
         // Base throws away what is in its queues.
         let peer = &self.nodes[other];
-        promised && primary.connected && peer.follows() && !peer.is_base
+        promised && primary.connected && peer.follows() && !peer.make.is_base
     }
 
     fn finish_stop(&mut self, n: usize) -> Result<(), String> {
@@ -304,7 +304,7 @@ impl World {
             Some(standing) => standing.behind == Behind::Local,
             None => self.claims[n].behind,
         };
-        if given_up.is_some() || behind || self.nodes[n].is_base {
+        if given_up.is_some() || behind || self.nodes[n].make.is_base {
             return Ok(());
         }
         match history.mixture(&self.nodes[n].possible_values()) {

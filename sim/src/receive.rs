@@ -1,6 +1,7 @@
 //! What arrives at a node, in any pieces.
 
 use crate::base;
+use crate::buffers::Buffers;
 use crate::disk::Disk;
 use crate::net::{Link, Stream, Way};
 use crate::node::{Machine, Node, to_usize};
@@ -8,7 +9,9 @@ use crate::rng::Rng;
 use hast_core::bitmap::Bitmap;
 use hast_core::decision::{self, Refusal};
 use hast_core::frame::Event;
-use hast_core::message::{Extensions, Map, Opening, Reply, Request, Step2Reply, Step2Request};
+use hast_core::message::{
+    Extensions, Map, Node as Peer, Opening, Reply, Request, Step2Reply, Step2Request,
+};
 use hast_core::payload::Header;
 use hast_core::primary::{self, Follows, Op, Primary};
 use hast_core::secondary::{self, Hello, Secondary, Taken};
@@ -18,7 +21,7 @@ use hast_core::units::ByteRange;
 /// What the payload being received is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Coming {
-    Write(RequestId, Header),
+    Write(RequestId, ByteRange, Header),
     Read(RequestId, ByteRange, Header),
     Map(Step2),
     /// For a node of base: a WRITE, or the answer to a READ.
@@ -30,7 +33,7 @@ pub(crate) enum Coming {
 /// An accepted handshake whose map is still to come.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Step2 {
-    node: hast_core::message::Node,
+    node: Peer,
     source: hast_core::role::SyncSource,
     map: Map,
 }
@@ -45,7 +48,7 @@ pub(crate) fn to_secondary(node: &mut Node, link: &mut Link, rng: &mut Rng) -> R
         });
     }
     let mut session = link.secondary;
-    let extensions = link.extensions;
+    let extensions = link.listener.extensions;
     let stream = link.stream(Way::ToSecondary);
     let result = node.secondary_with_data(|secondary, buffers, out| {
         each(stream, &bytes, |stream, event| match event {
@@ -59,7 +62,7 @@ pub(crate) fn to_secondary(node: &mut Node, link: &mut Link, rng: &mut Rng) -> R
             }
             Piece::Message(entries) => {
                 let session = session.ok_or("no session")?;
-                request(secondary, session, &entries, buffers, stream, out)
+                request(secondary, session, &entries, stream, out)
             }
             Piece::Payload(piece) => {
                 let session = session.ok_or("no session")?;
@@ -120,7 +123,6 @@ fn request(
     secondary: &mut Secondary,
     session: secondary::Session,
     entries: &[u8],
-    buffers: &mut [Vec<u8>],
     stream: &mut Stream,
     out: &mut Vec<secondary::Action>,
 ) -> Result<(), String> {
@@ -133,8 +135,7 @@ fn request(
             let Request::Write { payload, range, .. } = request else {
                 return Err("payload of no write".into());
             };
-            buffers[id.index()].resize(to_usize(range.length()), 0);
-            expect(stream, payload.size, Coming::Write(id, payload));
+            expect(stream, payload.size, Coming::Write(id, range, payload));
         }
         Taken::Taken | Taken::Buffer(_) => {}
         Taken::Refused(refusal) => return Err(format!("refused {refusal:?}")),
@@ -147,18 +148,18 @@ fn data(
     secondary: &mut Secondary,
     session: secondary::Session,
     piece: &[u8],
-    buffers: &mut [Vec<u8>],
+    buffers: &mut Buffers,
     stream: &mut Stream,
     out: &mut Vec<secondary::Action>,
 ) -> Result<(), String> {
-    let Coming::Write(id, header) = stream.coming else {
+    let Coming::Write(id, range, header) = stream.coming else {
         return Ok(());
     };
     if !secondary.is_connected() {
         // It has given the link up, and the buffer with it.
         return Ok(());
     }
-    let data = &mut buffers[id.index()];
+    let data = buffers.piece(id, range);
     if header.is_verbatim() {
         // Straight to where it belongs, as a shell reads it.
         let done = stream.payload.len();
@@ -184,12 +185,13 @@ pub(crate) fn to_primary(node: &mut Node, link: &mut Link, rng: &mut Rng) -> Res
         });
     }
     let session = link.primary;
+    let longest = link.listener.longest;
     let stream = link.stream(Way::ToPrimary);
     let result = node.primary_with_data(|primary, buffers, out| {
         each(stream, &bytes, |stream, event| match event {
             Piece::Message(entries) if !stream.greeted => {
                 stream.greeted = true;
-                answer(primary, session, &entries, stream, out)
+                answer(primary, session, &entries, longest, stream, out)
             }
             Piece::Message(entries) => reply(primary, session, &entries, stream, out),
             Piece::Payload(piece) => payload(primary, session, &piece, buffers, stream, out),
@@ -202,9 +204,15 @@ fn answer(
     primary: &mut Primary,
     session: primary::Session,
     entries: &[u8],
+    longest: Option<u32>,
     stream: &mut Stream,
     out: &mut Vec<primary::Action>,
 ) -> Result<(), String> {
+    // No node says so little, but only so are requests of this size cut.
+    let cut = |node: Peer| Peer {
+        longest: longest.unwrap_or(node.longest),
+        ..node
+    };
     match Step2Reply::decode(entries).map_err(|e| e.to_string())? {
         Step2Reply::Refused { reason, node } => {
             let refusal = Refusal::from_errmsg(reason.0);
@@ -216,7 +224,7 @@ fn answer(
             source,
             map: None,
         } => {
-            primary.peer_up(session, node, source, None, out);
+            primary.peer_up(session, cut(node), source, None, out);
             Ok(())
         }
         Step2Reply::Accepted {
@@ -224,6 +232,7 @@ fn answer(
             source,
             map: Some(map),
         } => {
+            let node = cut(node);
             let coming = Coming::Map(Step2 { node, source, map });
             expect(stream, map.payload.size, coming);
             Ok(())
@@ -253,7 +262,7 @@ fn payload(
     primary: &mut Primary,
     session: primary::Session,
     piece: &[u8],
-    buffers: &mut [Vec<u8>],
+    buffers: &mut Buffers,
     stream: &mut Stream,
     out: &mut Vec<primary::Action>,
 ) -> Result<(), String> {
@@ -263,8 +272,7 @@ fn payload(
     }
     match std::mem::replace(&mut stream.coming, Coming::Nothing) {
         Coming::Read(id, range, header) => {
-            let data = &mut buffers[id.index()];
-            data.resize(to_usize(range.length()), 0);
+            let data = buffers.piece(id, range);
             let received = header.receive(&stream.payload, data);
             received.map_err(|e| e.to_string())?;
             primary.data_received(session, out);

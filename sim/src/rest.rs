@@ -83,7 +83,7 @@ impl World {
                 1 => self.operator()?,
                 2..=4 => self.work()?,
                 5 => self.send(),
-                _ => self.deliver(),
+                _ => self.arrive(),
             }
             self.check()?;
         }

@@ -1,7 +1,7 @@
 //! What a node says, as bytes on the link.
 
 use crate::base;
-use crate::net::{Link, Way};
+use crate::net::{Link, Listener, Way};
 use crate::node::Node;
 use crate::shell::Post;
 use hast_core::decision::{MapSent, errmsg};
@@ -25,8 +25,8 @@ pub(crate) fn wire(data: &[u8]) -> (Header, Vec<u8>) {
 
 /// The first of what a node has to send leaves it.
 ///
-/// The peer listens for a primary, and knows these extensions.
-pub(crate) fn send(node: &mut Node, link: &mut Option<Link>, listens: Option<Extensions>) {
+/// What the peer would be found to be by a primary that connects.
+pub(crate) fn send(node: &mut Node, link: &mut Option<Link>, listens: Option<Listener>) {
     if let Some((post, way)) = node.base_post() {
         return send_base(post, way, link, listens);
     }
@@ -37,11 +37,15 @@ pub(crate) fn send(node: &mut Node, link: &mut Option<Link>, listens: Option<Ext
     }
 }
 
-fn send_base(post: base::Post, way: Way, link: &mut Option<Link>, listens: Option<Extensions>) {
+fn send_base(post: base::Post, way: Way, link: &mut Option<Link>, listens: Option<Listener>) {
     match (post, link) {
         (base::Post::Connect(step2), link) => {
-            if listens.is_some() {
-                let mut new = Link::new(primary::Session::default(), Extensions::NONE);
+            if let Some(listener) = listens {
+                let listener = Listener {
+                    extensions: Extensions::NONE,
+                    ..listener
+                };
+                let mut new = Link::new(primary::Session::default(), listener);
                 new.send(way, step2);
                 *link = Some(new);
             }
@@ -56,14 +60,14 @@ fn send_primary(
     node: &mut Node,
     link: &mut Option<Link>,
     action: primary::Action,
-    listens: Option<Extensions>,
+    listens: Option<Listener>,
 ) {
     let (session, bytes) = match action {
         primary::Action::Connect(session) => {
             node.primary(|primary, out| {
-                if let Some(extensions) = listens {
-                    *link = Some(Link::new(session, extensions));
-                    primary.accepted(session, extensions, out);
+                if let Some(listener) = listens {
+                    *link = Some(Link::new(session, listener));
+                    primary.accepted(session, listener.extensions, out);
                 } else {
                     primary.peer_down(session, out);
                 }
@@ -101,7 +105,7 @@ pub(crate) fn step2(hello: &primary::Hello) -> Vec<u8> {
     buffer[..length].to_vec()
 }
 
-fn request(node: &Node, seq: Option<Seq>, what: Outgoing) -> Vec<u8> {
+fn request(node: &mut Node, seq: Option<Seq>, what: Outgoing) -> Vec<u8> {
     let number = || seq.expect("requests have numbers");
     let mut data = Vec::new();
     let request = match what {
@@ -123,7 +127,7 @@ fn request(node: &Node, seq: Option<Seq>, what: Outgoing) -> Vec<u8> {
                 Op::Delete(range) => Request::Delete { seq, range },
                 Op::Flush => Request::Flush { seq },
                 Op::Write(range) => {
-                    let (payload, bytes) = wire(&node.buffers[id.index()]);
+                    let (payload, bytes) = wire(node.buffers.piece(id, range));
                     data = bytes;
                     Request::Write {
                         seq,
@@ -240,7 +244,7 @@ fn reply(node: &mut Node, seq: Seq, outcome: Outcome) -> Vec<u8> {
         Outcome::Done => Reply::done(seq),
         Outcome::Failed(error) => Reply::failed(seq, error),
         Outcome::Data(id, _) => {
-            let (header, bytes) = wire(&node.buffers[id.index()]);
+            let (header, bytes) = wire(node.buffers.whole(id));
             data = bytes;
             node.secondary(|secondary, out| secondary.sent(id, out));
             Reply::data(seq, header)

@@ -1,6 +1,7 @@
 //! What the shell of a node does: it takes the machine's actions and carries
 //! them out, one by one and in any order that design 6.2 (a) to (d) allow.
 
+use crate::buffers::Buffers;
 use crate::disk::SECTOR;
 use crate::node::{DATA, MAP, META, Machine, Node, to_usize};
 use crate::rng::Rng;
@@ -57,7 +58,7 @@ impl Node {
     /// The same, with the buffers at hand.
     pub(crate) fn primary_with_data<T>(
         &mut self,
-        event: impl FnOnce(&mut Primary, &mut [Vec<u8>], &mut Vec<primary::Action>) -> T,
+        event: impl FnOnce(&mut Primary, &mut Buffers, &mut Vec<primary::Action>) -> T,
     ) -> Option<T> {
         let Machine::Primary(primary) = &mut self.machine else {
             return None;
@@ -79,7 +80,7 @@ impl Node {
     /// The same, with the buffers at hand.
     pub(crate) fn secondary_with_data<T>(
         &mut self,
-        event: impl FnOnce(&mut Secondary, &mut [Vec<u8>], &mut Vec<secondary::Action>) -> T,
+        event: impl FnOnce(&mut Secondary, &mut Buffers, &mut Vec<secondary::Action>) -> T,
     ) -> Option<T> {
         let Machine::Secondary(secondary) = &mut self.machine else {
             return None;
@@ -97,17 +98,17 @@ impl Node {
             match action {
                 A::Local { id, op } => self.queue_local(id, op),
                 A::Complete { id, tag, result } => {
-                    let data = self.buffers[id.index()].clone();
+                    let data = self.buffers.whole(id).to_vec();
                     self.todo.push(Todo::Complete(data, tag, result));
                 }
                 A::StoreMap => self.todo.push(Todo::StoreMap),
                 A::StoreMetadata => self.todo.push(Todo::StoreMetadata),
                 A::DirectReads(on) => self.todo.push(Todo::DirectReads(on)),
                 A::Stopped => self.has_stopped = true,
-                A::Release(_) | A::Notify(_) => {}
+                A::Release(id) => self.buffers.release(id),
+                A::Notify(_) => {}
                 A::Disconnect(ended, _) => {
-                    // What is still to be sent is of requests that have ended.
-                    self.posts.retain(|post| !post.is_sent_on(ended));
+                    self.forget_sends(ended);
                     self.posts.push_back(Post::Primary(action));
                 }
                 A::Send { .. } | A::Connect(_) | A::Hello(..) => {
@@ -134,11 +135,14 @@ impl Node {
         }
     }
 
+    /// The link has ended, and with it the requests that are still to be sent.
+    pub(crate) fn forget_sends(&mut self, ended: primary::Session) {
+        self.posts.retain(|post| !post.is_sent_on(ended));
+    }
+
     /// (c): overlapping writes of the component are never outstanding
     /// together.
     fn queue_local(&mut self, id: RequestId, op: Op) {
-        let length = op.range().map_or(0, |range| to_usize(range.length()));
-        self.buffers[id.index()].resize(length, 0);
         let overlaps = |todo: &&Todo| match (todo, op.range()) {
             (Todo::Local(_, other) | Todo::LocalDone(_, other, _), Some(range)) => {
                 let both = op.modifies() && other.modifies();
@@ -165,12 +169,14 @@ impl Node {
                     self.local(id, op)
                 };
                 self.failed_write |= result.is_err() && op.modifies();
-                self.todo.push(Todo::LocalDone(id, op, result));
+                if op == Op::Flush && result.is_err() {
+                    // No other flush may end before this is known.
+                    self.report(id, result);
+                } else {
+                    self.todo.push(Todo::LocalDone(id, op, result));
+                }
             }
-            Todo::LocalDone(id, _, result) => {
-                self.primary(|primary, out| primary.local_done(id, result, out));
-                self.secondary(|secondary, out| secondary.local_done(id, result, out));
-            }
+            Todo::LocalDone(id, _, result) => self.report(id, result),
             Todo::StoreMap => {
                 let (Machine::Primary(primary), disk) = (&mut self.machine, &mut self.disk) else {
                     return;
@@ -183,12 +189,12 @@ impl Node {
                 self.todo.push(Todo::MapWritten(result));
             }
             Todo::MapWritten(written) => {
-                let stored = written.is_ok() && self.flushed(happens) && !fails;
+                let stored = written.is_ok() && self.flushed(fails, rng);
                 self.primary(|primary, out| primary.map_stored(stored, out));
             }
             Todo::StoreMetadata => self.store_metadata(),
             Todo::MetadataWritten(written) => {
-                let stored = written.is_ok() && self.flushed(happens) && !fails;
+                let stored = written.is_ok() && self.flushed(fails, rng);
                 self.primary(|primary, out| primary.metadata_stored(stored, out));
                 self.secondary(|secondary, out| secondary.metadata_stored(stored, out));
             }
@@ -200,11 +206,11 @@ impl Node {
                 let mut map = Vec::new();
                 self.secondary(|secondary, _| secondary.write_map(MapSent::Full, &mut map));
                 let written = happens && self.disk.write(META, &map).is_ok();
-                let filled = written && self.flushed(true) && !fails;
+                let filled = written && self.flushed(fails, rng);
                 self.secondary(|secondary, out| secondary.map_filled(filled, out));
             }
             Todo::DirectReads(on) => {
-                let ok = failed.is_none() && !(on && self.is_file);
+                let ok = failed.is_none() && !(on && self.make.is_file);
                 self.direct_reads = if ok { on } else { self.direct_reads };
                 self.primary(|primary, out| primary.direct_reads_set(on, ok, out));
             }
@@ -217,8 +223,16 @@ impl Node {
         }
     }
 
-    fn flushed(&mut self, happens: bool) -> bool {
-        happens && self.disk.flush().is_ok()
+    fn report(&mut self, id: RequestId, result: Result<(), Errno>) {
+        self.primary(|primary, out| primary.local_done(id, result, out));
+        self.secondary(|secondary, out| secondary.local_done(id, result, out));
+    }
+
+    fn flushed(&mut self, fails: bool, rng: &mut Rng) -> bool {
+        if fails {
+            self.disk.fail_to_flush(rng);
+        }
+        !fails && self.disk.sync().is_ok()
     }
 
     fn store_metadata(&mut self) {
@@ -235,13 +249,16 @@ impl Node {
     }
 
     pub(crate) fn local(&mut self, id: RequestId, op: Op) -> Result<(), Errno> {
-        let buffer = &mut self.buffers[id.index()];
         match op {
             Op::Read(range) => {
-                self.disk.read(at(range.offset()), buffer);
+                let data = self.buffers.piece(id, range);
+                self.disk.read(at(range.offset()), data);
                 Ok(())
             }
-            Op::Write(range) => self.disk.write(at(range.offset()), buffer),
+            Op::Write(range) => {
+                let data = self.buffers.piece(id, range);
+                self.disk.write(at(range.offset()), data)
+            }
             Op::Delete(range) => {
                 let zeros = vec![0; to_usize(range.length())];
                 self.disk.write(at(range.offset()), &zeros)
@@ -259,9 +276,10 @@ impl Node {
     ) -> Result<(), Errno> {
         match op {
             Op::Write(range) => {
-                let buffer = &self.buffers[id.index()];
-                self.disk.tear(at(range.offset()), buffer, rng);
+                let data = self.buffers.piece(id, range);
+                self.disk.tear(at(range.offset()), data, rng);
             }
+            Op::Flush => self.disk.fail_to_flush(rng),
             _ if happens => self.local(id, op)?,
             _ => {}
         }
@@ -272,7 +290,7 @@ impl Node {
     pub(crate) fn queue_base(&mut self) {
         let has_work = match &mut self.machine {
             Machine::BasePrimary(primary) => {
-                self.direct_reads |= primary.direct_reads && !self.is_file;
+                self.direct_reads |= primary.direct_reads && !self.make.is_file;
                 let answers = primary.answers.drain(..);
                 let complete = |(data, key, result)| Todo::Complete(data, key, result);
                 self.todo.extend(answers.map(complete));

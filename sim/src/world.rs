@@ -7,7 +7,7 @@ use crate::client::ClientOp;
 use crate::disk::Health;
 use crate::faults::{Fault, Faults, Kind};
 use crate::net::{Link, Way};
-use crate::node::{DATA_SECTORS, Machine, Node, Standing};
+use crate::node::{DATA_SECTORS, Machine, Make, Node, Standing};
 use crate::operator::{Claim, Rival, mode, name};
 use crate::rng::Rng;
 use crate::shell::Todo;
@@ -25,8 +25,9 @@ const PAUSE: u64 = 3000;
 /// Things that happen in a step; and the most that a shell does, or sends, at
 /// a time.
 const BATCH: usize = 4;
-/// Steps between two looks at everything a power cut could leave.
-const LOOK: usize = 40;
+/// Steps between two looks at everything a power cut could leave, besides those
+/// at every store of the map or the metadata.
+const LOOK: usize = 80;
 
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "they are independent facts")]
@@ -56,6 +57,7 @@ pub(crate) struct World {
     pub(crate) discord: bool,
     /// The secondary has lost power, and the primary does not know yet.
     pub(crate) peer_lost_cache: bool,
+    pub(crate) lost_while_connected: bool,
     /// What was confirmed is gone; a FLUSH that began later must say so.
     pub(crate) flush_must_fail: Option<u64>,
     pub(crate) ops: BTreeMap<u64, ClientOp>,
@@ -99,7 +101,12 @@ impl World {
         let mut rng = Rng::new(seed);
         let replication = mode(rng.below(3));
         let restless = rng.one_in(2);
-        let files = [rng.one_in(4), rng.one_in(4)];
+        let makes = [false, cast != Cast::Ours].map(|is_base| Make {
+            is_base,
+            is_file: rng.one_in(4),
+            writes_through: rng.one_in(6),
+            longest: rng.one_in(4).then_some(1024),
+        });
         let claim = Claim {
             current: true,
             lost: false,
@@ -109,10 +116,7 @@ impl World {
             rng,
             faults: Faults::new(seed, left_out),
             cast,
-            nodes: [
-                Node::new(files[0], false),
-                Node::new(files[1], cast != Cast::Ours),
-            ],
+            nodes: makes.map(Node::new),
             link: None,
             now: Millis(0),
             replication,
@@ -126,6 +130,7 @@ impl World {
             rival: None,
             discord: false,
             peer_lost_cache: false,
+            lost_while_connected: false,
             flush_must_fail: None,
             ops: BTreeMap::new(),
             // Base gives all its own requests number 1 (K18).
@@ -166,7 +171,7 @@ impl World {
                 3 => self.operator()?,
                 4..=14 => self.work()?,
                 15..=20 => self.send(),
-                _ => self.deliver(),
+                _ => self.arrive(),
             }
         }
         if step.is_multiple_of(LOOK) && self.cast != Cast::BasePrimary {
@@ -236,7 +241,10 @@ impl World {
         }
         match self.serving {
             Some(serving) if serving == n => self.stop_serving(true),
-            Some(_) => self.peer_lost_cache = true,
+            Some(_) => {
+                self.peer_lost_cache = true;
+                self.lost_while_connected = self.standing().is_some_and(|s| s.connected);
+            }
             None => self.claims[n].lost = true,
         }
         self.nodes[n].power_cut(self.faults.rng(Kind::PowerCut));
@@ -258,7 +266,7 @@ impl World {
         if standing.behind == Behind::Local {
             self.deliver_answers(serving)?;
             // The primary flushes on its own, too.
-            if self.lacks_something(1 - serving) {
+            if self.lost_while_connected && self.lacks_something(1 - serving) {
                 self.flush_must_fail = Some(self.history.now());
             }
             self.history.crashed();
@@ -334,7 +342,16 @@ impl World {
             return Ok(());
         };
         if let Todo::Complete(data, key, result) = todo {
+            self.deliver_failures(n)?;
             return self.completed(&data, key, result);
+        }
+        let stored = matches!(
+            todo,
+            Todo::MapWritten(_) | Todo::MetadataWritten(_) | Todo::FillMap
+        );
+        if stored && self.cast != Cast::BasePrimary {
+            // The old state and the new one may be found until it is flushed.
+            images::check(self)?;
         }
         let begins = matches!(
             todo,
@@ -361,7 +378,7 @@ impl World {
         send::send(&mut self.nodes[n], &mut self.link, listens);
     }
 
-    pub(crate) fn deliver(&mut self) {
+    pub(crate) fn arrive(&mut self) {
         let (Some(link), Some(serving)) = (&mut self.link, self.serving) else {
             return;
         };
@@ -388,6 +405,7 @@ impl World {
         let (primary, secondary) = (link.primary, link.secondary);
         match way {
             Way::ToPrimary => {
+                node.forget_sends(primary);
                 node.primary(|machine, out| machine.peer_down(primary, out));
                 if let Machine::BasePrimary(machine) = &mut node.machine {
                     machine.peer_down(&mut node.disk);

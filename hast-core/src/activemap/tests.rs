@@ -95,7 +95,7 @@ fn what_the_peer_had_not_flushed_is_synchronised_when_it_comes_back() {
             assert!(map.flush_started());
         }
     }
-    map.peer_lost();
+    map.cache_lost();
     map.flush_finished(false);
     let differ = [1, 2, 3].map(|extent| map.may_differ(block(extent)));
     assert_eq!(differ, [false, true, true]);
@@ -157,7 +157,7 @@ enum Step {
     SyncFinish(u64),
     FlushStart,
     FlushFinish(bool),
-    PeerLost,
+    CacheLost,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -169,7 +169,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0u64..10).prop_map(Step::SyncFinish),
         3 => Just(Step::FlushStart),
         3 => any::<bool>().prop_map(Step::FlushFinish),
-        1 => Just(Step::PeerLost),
+        1 => Just(Step::CacheLost),
     ]
 }
 
@@ -272,11 +272,14 @@ proptest! {
                         }
                     }
                 }
-                Step::PeerLost => {
+                Step::CacheLost => {
                     // The shell reports a flush under way as failed.
-                    map.peer_lost();
+                    map.cache_lost();
                     if model.flushing.take().is_some() {
                         map.flush_finished(false);
+                    }
+                    for copying in model.sync.values_mut() {
+                        *copying = false;
                     }
                     for (extent, time) in &model.confirmed {
                         if *time > model.flushed {

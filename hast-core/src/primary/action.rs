@@ -127,6 +127,9 @@ pub enum Notice {
 pub enum Action {
     /// Do this on the local component, then report
     /// [`Primary::local_done`](super::Primary::local_done).
+    ///
+    /// Of a flush that fails, a FLUSH or that of a store, the system tells
+    /// once. It must be reported before any other flush ends.
     Local {
         /// The request.
         id: RequestId,

@@ -3,7 +3,7 @@
 //! Facts: spec/hast-behaviour.md section 5.6; design sections 1.1 and 1.2.
 
 use super::request::{Kind, Slot, Stage};
-use super::{Action, Op, Primary};
+use super::{Action, Behind, Op, Primary};
 use crate::errno::Errno;
 use crate::metastore::Revision;
 use crate::slab::RequestId;
@@ -73,7 +73,7 @@ impl Primary {
             self.map.flush_finished(both);
         }
         if remote.is_err() {
-            self.map.peer_lost();
+            self.map.cache_lost();
             self.differs();
         }
         if let Kind::Flush { ends_sync } = slot.kind {
@@ -84,10 +84,17 @@ impl Primary {
             return;
         }
         let verdict = match (local, remote) {
-            (Ok(()), Ok(())) => Ok(Revision::FIRST),
+            (Ok(()), Ok(())) if self.standing.behind == Behind::Neither => Ok(Revision::FIRST),
+            // What it covers one of them lacks, and that may not be written
+            // down yet if it was answered early.
+            (Ok(()), Ok(())) => Ok(self.stores.metadata.revision()),
             (Ok(()), Err(_)) => self.peer_misses(),
-            (Err(error), _) => Err(error),
+            (Err(_), Ok(())) => self.local_misses(),
+            (Err(error), Err(_)) => Err(error),
         };
+        if verdict.is_err() {
+            self.standing.flush_must_fail = false;
+        }
         self.answer_after(id, verdict, out);
     }
 }

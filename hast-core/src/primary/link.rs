@@ -14,7 +14,6 @@
 //! it may not have, and so is what it did not flush.
 
 use super::peer::{Target, Told};
-use super::request::Slot;
 use super::{Action, Behind, Hello, Millis, Notice, Outgoing, Primary, Session, Trouble, Why};
 use crate::bitmap::Bitmap;
 use crate::decision::Refusal;
@@ -326,7 +325,7 @@ impl Primary {
                 self.answer_recorded(true, out);
             }
             if !cfg!(hast_bug = "k1") {
-                self.map.peer_lost();
+                self.map.cache_lost();
                 self.unconfirm();
             }
             self.differs();
@@ -350,15 +349,6 @@ impl Primary {
             }
         }
         self.drained = drained;
-    }
-
-    /// What the peer confirmed of writes that still run here is not in the map
-    /// as something it has not flushed, and may be lost all the same.
-    fn unconfirm(&mut self) {
-        let sent = |slot: &&mut Slot| slot.op.modifies() && slot.sent;
-        for slot in self.slots.values_mut().filter(sent) {
-            slot.remote.error = slot.remote.error.or(Some(Errno::ENOTCONN));
-        }
     }
 
     pub(super) fn tick_link(&mut self, out: &mut Vec<Action>) {

@@ -9,6 +9,7 @@
 //! | [`action`] | what the shell is asked to do |
 //! | `request` | a request from the provider to its answer |
 //! | `flush` | a FLUSH, a client's or our own |
+//! | `cache` | a flush that failed |
 //! | `standing` | which component is behind, and where that is written down |
 //! | `link` | handshake, loss of the peer |
 //! | `peer` | requests to the peer, its replies |
@@ -32,14 +33,19 @@
 //!    is the local one (`a_write_alone_waits_for_the_counters`,
 //!    `a_component_that_cannot_say_that_it_is_behind_is_given_away_by_the_peer`,
 //!    K4, K10). FLUSH, too: what the peer had not flushed when it went, it may
-//!    have lost (`a_flush_alone_waits_for_the_counters`).
+//!    have lost (`a_flush_alone_waits_for_the_counters`), and what was answered
+//!    early one of them may lack
+//!    (`a_flush_waits_until_it_is_known_who_lacks_what_was_answered_early`).
 //! 3. At most one component is behind. A request that the other one misses,
 //!    too, fails, in every mode (`a_write_that_failed_on_both_fails_in_every_mode`,
 //!    K3).
 //! 4. Whatever may differ is in the map until it was copied and both have
 //!    confirmed a later flush, DELETE included
 //!    (`what_the_peer_did_not_answer_is_copied`,
-//!    `an_older_flush_does_not_end_a_synchronisation`, K1, K5, K13).
+//!    `an_older_flush_does_not_end_a_synchronisation`, K1, K5, K13). After a
+//!    flush that failed, copied means written to both: what can be read may be
+//!    in the cache alone (`what_a_flush_failed_for_is_written_to_both_again`,
+//!    `a_worker_that_starts_behind_writes_what_it_copies_to_the_peer_too`).
 //! 5. A component that is behind is never read where it may differ, by the
 //!    kernel neither, and never copied from
 //!    (`after_a_local_error_the_peer_is_read`,
@@ -49,17 +55,23 @@
 //!    (`a_peer_that_lacks_something_changes_only_after_it_has_said_so`, K12).
 //! 7. The counters rise whenever this node begins to write alone, whatever they
 //!    were, and become equal only after everything is, with nothing missed
-//!    meanwhile (`what_the_peer_misses_at_the_very_end_opens_it_again`, K7). The
-//!    peer stores nothing that the own disk has not
+//!    meanwhile (`what_the_peer_misses_at_the_very_end_opens_it_again`,
+//!    `a_flush_that_fails_at_the_very_end_opens_it_again`, K7). The peer
+//!    stores nothing that the own disk has not
 //!    (`the_peer_is_told_nothing_that_is_not_on_the_own_disk`).
 //! 8. What only a lost peer had is not answered with success, and what was, the
 //!    next FLUSH tells of (`a_write_that_only_a_lost_peer_had_fails`,
-//!    `what_only_a_lost_peer_had_is_told_of_by_the_next_flush`).
+//!    `what_only_a_lost_peer_had_is_told_of_by_the_next_flush`). The same after
+//!    a flush that failed, which a system tells of once
+//!    (`after_a_flush_that_failed_none_succeeds_before_that_is_written_down`,
+//!    `a_flush_beside_one_that_failed_has_failed_too`,
+//!    `what_only_the_local_component_has_is_not_overwritten_because_a_flush_failed`).
 //! 9. Every request is answered once. Without a peer, nothing waits for one,
 //!    and a stop ends (`a_silent_peer_is_given_up`,
 //!    `a_stop_ends_whatever_fails`).
 
 pub mod action;
+mod cache;
 mod direct;
 mod flush;
 mod link;
@@ -222,6 +234,11 @@ impl Primary {
             clients: 0,
             answered_early: 0,
         };
+        if primary.standing.behind == Behind::Local {
+            // Whether the peer, which is copied from, ever failed to flush it,
+            // was forgotten with the last worker.
+            primary.map.doubt_all();
+        }
         if primary.metadata().discard {
             // Whoever serves its data does not give it up.
             primary.stores.metadata.change(|m| m.discard = false);

@@ -109,6 +109,9 @@ impl Primary {
                     && let Some(error) = error(op, result)
                 {
                     self.note(Trouble::Peer(op, error));
+                    if op == Op::Flush {
+                        self.peer_cache_failed();
+                    }
                 }
                 self.remote_done(id, result, out);
             }

@@ -65,6 +65,7 @@ impl Part {
 }
 
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent facts")]
 pub(super) struct Slot {
     pub(super) kind: Kind,
     pub(super) op: Op,
@@ -78,6 +79,8 @@ pub(super) struct Slot {
     /// Pieces of which the peer has not said that they are in its memory.
     pub(super) unacknowledged: u32,
     answered: bool,
+    /// The local component was asked.
+    pub(super) ran: bool,
     /// The peer was asked.
     pub(super) sent: bool,
     /// A flush that decides which extents become clean.
@@ -103,6 +106,7 @@ impl Slot {
             },
             unacknowledged: 0,
             answered: false,
+            ran: false,
             sent: false,
             covers_map: false,
         }
@@ -142,6 +146,9 @@ impl Primary {
             let (kind, op) = (slot.kind, slot.op);
             if let Some(error) = error(op, result) {
                 self.local_failed(kind, op, error);
+                if op == Op::Flush {
+                    self.local_cache_failed();
+                }
             }
             self.go_on(id, out);
         }
@@ -211,6 +218,7 @@ impl Primary {
         if let Some(slot) = self.slots.get_mut(id) {
             slot.stage = Stage::Running;
             slot.local = Part::ONE;
+            slot.ran = true;
             let op = slot.op;
             out.push(Action::Local { id, op });
         }
@@ -346,6 +354,8 @@ impl Primary {
         };
         self.differs();
         if slot.answered {
+            // Nobody has it, and the client was told that somebody has.
+            self.standing.flush_must_fail |= verdict.is_err();
             self.release(id, out);
             self.answered_early -= 1;
             self.release_flushes(out);

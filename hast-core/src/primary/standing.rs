@@ -127,14 +127,20 @@ impl Primary {
             Behind::Neither if self.answered_early > 0 => return Err(Errno::EIO),
             Behind::Neither | Behind::Local => {}
         }
+        self.stand_behind_the_peer();
+        Ok(self.stores.metadata.revision())
+    }
+
+    pub(super) fn stand_behind_the_peer(&mut self) {
         self.standing.behind = Behind::Local;
+        // What was about to be recorded is not true any more.
+        self.sync_reopened();
         if !self.is_inconsistent() {
             let inconsistent = Consistency::Inconsistent;
             self.stores
                 .metadata
                 .change(|m| m.consistency = inconsistent);
         }
-        Ok(self.stores.metadata.revision())
     }
 
     /// The own disk cannot say that it is behind: the peer's can, by a counter

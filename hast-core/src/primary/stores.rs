@@ -10,6 +10,7 @@ use crate::metastore::MetadataStore;
 use alloc::vec::Vec;
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent facts")]
 pub(super) struct Stores {
     pub(super) metadata: MetadataStore,
     /// The map is to be stored as soon as it can be.
@@ -17,6 +18,8 @@ pub(super) struct Stores {
     map_asked: bool,
     /// The last store of the map failed; it is tried again as time goes by.
     map_failed: bool,
+    /// A flush failed while the map was being stored.
+    map_doubted: bool,
     /// Stores of the map that began.
     map_begun: u64,
     /// The last of them that was confirmed.
@@ -30,6 +33,7 @@ impl Stores {
             map_wanted: false,
             map_asked: false,
             map_failed: false,
+            map_doubted: false,
             map_begun: 0,
             map_confirmed: 0,
         }
@@ -39,6 +43,12 @@ impl Stores {
     pub(super) const fn want_map(&mut self) -> u64 {
         self.map_wanted = true;
         self.map_begun + 1
+    }
+
+    /// A flush of the component failed; what is being stored is not.
+    pub(super) const fn doubt(&mut self, storing_map: bool) {
+        self.map_doubted = storing_map;
+        self.metadata.doubt();
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -67,6 +77,7 @@ impl Primary {
 
     /// It is on stable storage, or failed.
     pub fn map_stored(&mut self, stored: bool, out: &mut Vec<Action>) {
+        let stored = stored && !core::mem::take(&mut self.stores.map_doubted);
         self.map.store_done(stored);
         self.stores.map_failed = !stored;
         if stored {
@@ -74,6 +85,7 @@ impl Primary {
         } else {
             self.watch.counted.write_errors += 1;
             self.note(Trouble::Map);
+            self.local_cache_failed();
         }
         let mut waiting = core::mem::take(&mut self.marked);
         waiting.extend(self.requests_at(Stage::Dirtying));
@@ -107,9 +119,10 @@ impl Primary {
 
     /// It is on stable storage, or failed.
     pub fn metadata_stored(&mut self, stored: bool, out: &mut Vec<Action>) {
-        self.stores.metadata.done(stored);
+        let stored = self.stores.metadata.done(stored);
         if !stored {
             self.note(Trouble::Metadata);
+            self.local_cache_failed();
         }
         let give_up = !stored && !self.record_at_the_peer(out);
         self.answer_recorded(give_up, out);

@@ -75,6 +75,8 @@ impl Primary {
         self.sync.end = End::Open;
         self.sync.retry_at = None;
         self.sync.cursor = ExtentIndex(0);
+        // What was copied of them the peer may have lost with the link.
+        self.sync.extents.retain(|extent| extent.running > 0);
         self.pace.begin(self.now);
         self.sync.announced = self.map.sync_left() > 0;
         if self.sync.announced {
@@ -307,11 +309,16 @@ impl Primary {
         slot.stage = Stage::Running;
         slot.local = Part::default();
         slot.remote = Part::default();
+        slot.ran = false;
+        slot.sent = false;
         if !self.still_makes_sense(copying) {
-            self.copy_ends(id, copying, false, out);
-        } else if copying.to == Behind::Local {
+            return self.copy_ends(id, copying, false, out);
+        }
+        let both = self.map.is_doubtful(copying.extent);
+        if both || copying.to == Behind::Local {
             self.run_locally(id, out);
-        } else {
+        }
+        if both || copying.to == Behind::Peer {
             self.send_request(id, out);
         }
     }

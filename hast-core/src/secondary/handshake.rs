@@ -96,8 +96,12 @@ impl Secondary {
 
     /// The map of ones is on stable storage, or that failed.
     pub fn map_filled(&mut self, filled: bool, out: &mut Vec<Action>) {
+        let filled = filled && !core::mem::take(&mut self.map_doubted);
         self.map_store = false;
         self.map_is_stored = filled;
+        if !filled {
+            self.store_failed();
+        }
         if self.stage == Stage::Filling {
             self.stage = Stage::Greeting;
             if !filled {

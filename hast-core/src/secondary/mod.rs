@@ -6,20 +6,34 @@
 //!
 //! **Invariants:**
 //!
+//! Behind each the test that breaks without it.
+//!
 //! 1. Nothing of an earlier link is carried out after a later handshake was
 //!    answered: writes that are wholly in memory are waited for, since the
-//!    primary may have answered them (memsync), and the rest is dropped.
-//! 2. A write reaches the component only when all of its data is there (K8).
+//!    primary may have answered them (memsync), and the rest is dropped
+//!    (`a_handshake_is_answered_when_nothing_of_the_last_link_runs`,
+//!    `a_write_in_memory_outlives_the_link`).
+//! 2. A write reaches the component only when all of its data is there
+//!    (`a_write_without_all_its_data_is_forgotten`, K8).
 //! 3. Overlapping requests are carried out in the order they came, and a
-//!    FLUSH after everything that came before it.
+//!    FLUSH after everything that came before it
+//!    (`a_flush_waits_for_what_came_before_and_for_nothing_else`; the order of
+//!    [`rangelock`](crate::rangelock): `the_order_of_arrival_decides`).
 //! 4. What the handshake and [`Request::State`](crate::message::Request::State) say was stored is on stable
-//!    storage when it is said.
+//!    storage when it is said (`a_state_is_confirmed_when_it_is_stored`,
+//!    `a_secondary_that_cannot_store_the_id_does_not_answer`).
 //! 5. The map of an earlier life as primary is cleared only when a request
 //!    has come: by then the primary has stored what it was sent. A map of ones
 //!    that is promised is the own one first, so that a lost answer does not
-//!    turn a full copy into a partial one.
+//!    turn a full copy into a partial one
+//!    (`the_map_is_cleared_with_the_first_request_and_again_if_that_fails`,
+//!    `a_full_copy_is_promised_until_it_was_taken_up`).
 //! 6. What was given up ([`Secondary::discard`]) is never served or copied from
-//!    again, whatever interrupts the copying that makes up for it.
+//!    again, whatever interrupts the copying that makes up for it
+//!    (`data_that_was_given_up_is_made_up_for_and_never_wins`).
+//! 7. A flush that failed is told to the primary, whichever flush the system
+//!    told of it (`a_flush_beside_or_after_one_that_failed_unheard_fails_too`,
+//!    `a_store_during_which_a_flush_failed_has_failed`).
 
 mod handshake;
 mod report;
@@ -113,7 +127,9 @@ pub enum Outcome {
 /// What the shell is to do. Any order, but for what goes to the primary.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Action {
-    /// Do this on the component, then report [`Secondary::local_done`].
+    /// Do this on the component, then report [`Secondary::local_done`]; a
+    /// flush that fails before any other one ends, as
+    /// [`primary`](crate::primary::Action::Local)'s.
     Local {
         /// The request, which names the buffer.
         id: RequestId,
@@ -162,6 +178,7 @@ enum Stage {
 
 /// The machine.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent facts")]
 pub struct Secondary {
     metadata: MetadataStore,
     extents: Extents,
@@ -172,6 +189,10 @@ pub struct Secondary {
     map_store: bool,
     /// What is on the disk is `map`.
     map_is_stored: bool,
+    /// A flush failed while the map was being overwritten.
+    map_doubted: bool,
+    /// A store failed, and with it perhaps what the primary sent.
+    flush_must_fail: bool,
     session: Session,
     stage: Stage,
     /// What the last primary said.
@@ -214,6 +235,8 @@ impl Secondary {
             map: Bitmap::from_map(count, start.map),
             map_store: false,
             map_is_stored: true,
+            map_doubted: false,
+            flush_must_fail: false,
             session: Session::default(),
             stage: Stage::Idle,
             primary: None,
@@ -302,9 +325,10 @@ impl Secondary {
 
     /// It is on stable storage, or failed.
     pub fn metadata_stored(&mut self, stored: bool, out: &mut Vec<Action>) {
-        self.metadata.done(stored);
+        let stored = self.metadata.done(stored);
         if !stored {
             self.note(Trouble::Metadata);
+            self.store_failed();
             self.fail_handshake(out);
         }
         self.discard_stored(stored, out);
@@ -314,10 +338,17 @@ impl Secondary {
         self.pump_stop(out);
     }
 
+    /// The primary learns of what the store was told instead of a FLUSH.
+    fn store_failed(&mut self) {
+        self.cache_failed();
+        self.flush_must_fail = true;
+    }
+
     /// The map was overwritten with zeros, or that failed and is tried again
     /// with the next request.
     pub fn map_cleared(&mut self, cleared: bool, out: &mut Vec<Action>) {
         self.map_store = false;
+        self.map_doubted = false;
         if cleared {
             self.map.clear();
             self.map_is_stored = true;

@@ -33,6 +33,8 @@ pub(super) struct Job {
     pub(super) stage: Stage,
     session: Session,
     order: u64,
+    /// Another flush failed while this one was running.
+    doomed: bool,
 }
 
 /// What became of a request.
@@ -137,6 +139,7 @@ impl Secondary {
             stage,
             session: self.session,
             order: self.order,
+            doomed: false,
         };
         self.slots.insert(job).expect("there is room")
     }
@@ -203,6 +206,7 @@ impl Secondary {
 
     /// The component has done what [`Action::Local`] asked for.
     pub fn local_done(&mut self, id: RequestId, result: Result<(), Errno>, out: &mut Vec<Action>) {
+        let result = self.flush_result(id, result);
         let Some(job) = self.slots.get_mut(id) else {
             return;
         };
@@ -232,6 +236,34 @@ impl Secondary {
         if !connected || !matches!(outcome, Outcome::Data(..)) {
             self.end(id, out);
         }
+    }
+
+    /// What the component said, unless it is a FLUSH that may not have been
+    /// told of what another one, or a store, was told.
+    fn flush_result(&mut self, id: RequestId, result: Result<(), Errno>) -> Result<(), Errno> {
+        let Some(&mut job) = self.slots.get_mut(id) else {
+            return result;
+        };
+        if job.op != Op::Flush {
+            return result;
+        }
+        if error(Op::Flush, result).is_some() {
+            self.cache_failed();
+            self.flush_must_fail = false;
+            return result;
+        }
+        let lost = job.doomed || core::mem::take(&mut self.flush_must_fail);
+        if lost { Err(Errno::EIO) } else { result }
+    }
+
+    /// A flush failed: what was in the cache may be gone, and the system tells
+    /// that once. Every flush that runs now has failed, too.
+    pub(super) fn cache_failed(&mut self) {
+        for job in self.slots.values_mut() {
+            job.doomed |= job.op == Op::Flush && job.stage == Stage::Running;
+        }
+        self.metadata.doubt();
+        self.map_doubted = self.map_store;
     }
 
     /// The data of [`Outcome::Data`] was sent, or is not going to be.

@@ -444,3 +444,59 @@ fn a_virgin_secondary_that_wrote_says_what() {
     });
     assert_eq!(sent, Some((Rule::VirginPair, MapSent::Own)));
 }
+
+fn flush(secondary: &mut Secondary, session: Session, n: u64, out: &mut Vec<Action>) -> RequestId {
+    secondary.request(session, &Request::Flush { seq: seq(n) }, out);
+    let local = out.iter().rev().find_map(|action| match action {
+        Action::Local { id, op: Op::Flush } => Some(*id),
+        _ => None,
+    });
+    local.unwrap()
+}
+
+/// A system tells of what it could not write once, to whoever asks first.
+#[test]
+fn a_flush_beside_or_after_one_that_failed_unheard_fails_too() {
+    let (mut secondary, session) = connected();
+    let mut out = vec![];
+    let failed = |n| Action::Reply(session, seq(n), Outcome::Failed(Errno::EIO));
+    let ids = [1, 2].map(|n| flush(&mut secondary, session, n, &mut out));
+    secondary.local_done(ids[0], Err(Errno::EIO), &mut out);
+    secondary.local_done(ids[1], Ok(()), &mut out);
+    assert!(out.contains(&failed(1)) && out.contains(&failed(2)));
+    let state = Request::State {
+        seq: seq(3),
+        consistency: Consistency::Inconsistent,
+        generation: None,
+        raise: None,
+    };
+    secondary.request(session, &state, &mut out);
+    store(&mut secondary, false, &mut out);
+    // The primary knows of the store, but not that it was told of its data.
+    for (n, outcome) in [(4, Outcome::Failed(Errno::EIO)), (5, Outcome::Done)] {
+        let id = flush(&mut secondary, session, n, &mut out);
+        secondary.local_done(id, Ok(()), &mut out);
+        assert!(out.contains(&Action::Reply(session, seq(n), outcome)));
+    }
+}
+
+/// The store's own flush may succeed because another was told.
+#[test]
+fn a_store_during_which_a_flush_failed_has_failed() {
+    let (mut secondary, session) = connected();
+    let mut out = vec![];
+    let state = Request::State {
+        seq: seq(1),
+        consistency: Consistency::Inconsistent,
+        generation: None,
+        raise: None,
+    };
+    secondary.request(session, &state, &mut out);
+    let mut block = [0; BLOCK_LENGTH];
+    secondary.begin_metadata_store(&mut block).unwrap();
+    let id = flush(&mut secondary, session, 2, &mut out);
+    secondary.local_done(id, Err(Errno::EIO), &mut out);
+    secondary.metadata_stored(true, &mut out);
+    let confirmed = Action::Reply(session, seq(1), Outcome::Done);
+    assert!(!out.contains(&confirmed));
+}

@@ -1,5 +1,6 @@
 //! The data area of a component as a medium of its own.
 
+use super::flushes::Flushes;
 use super::local::Local;
 use ggate::media::Media;
 use ggate::range::{ByteRange, Geometry};
@@ -12,6 +13,7 @@ const ZEROS: usize = 1 << 20;
 /// What lies behind the metadata and the map.
 pub(super) struct DataArea {
     component: Arc<dyn Media>,
+    flushes: Arc<Flushes>,
     /// Where it begins, in bytes.
     offset: u64,
     /// Its length, in bytes.
@@ -22,6 +24,7 @@ impl DataArea {
     pub(super) fn of(local: &Local) -> Self {
         Self {
             component: local.media.clone(),
+            flushes: Arc::clone(&local.flushes),
             offset: local.metadata.localoff,
             size: local.metadata.datasize,
         }
@@ -64,7 +67,7 @@ impl Media for DataArea {
     }
 
     fn flush(&self) -> nix::Result<()> {
-        self.component.flush()
+        self.flushes.flush()
     }
 
     fn delete(&self, range: ByteRange) -> nix::Result<()> {
@@ -114,6 +117,7 @@ mod tests {
         let memory = Arc::new(Memory(Mutex::new(vec![7; 1 << 22])));
         let area = DataArea {
             component: memory.clone(),
+            flushes: Arc::new(Flushes::of(memory.clone())),
             offset: 4608,
             size: (1 << 22) - 4608,
         };

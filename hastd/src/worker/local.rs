@@ -4,6 +4,7 @@
 use crate::component::{Component, ComponentError, Lock, Problem};
 use crate::ipc::Start;
 use crate::log;
+use crate::worker::flushes::Flushes;
 use ggate::daemon::pause;
 use ggate::gate::Access;
 use ggate::media::{self, Identity, LocalMedia, MediaError, OpenOptions};
@@ -30,6 +31,8 @@ pub(super) struct Local {
     /// For messages.
     pub(super) path: String,
     pub(super) media: Arc<LocalMedia>,
+    /// How it is flushed.
+    pub(super) flushes: Arc<Flushes>,
     pub(super) sectorsize: u32,
     pub(super) metadata: Metadata,
     pub(super) extents: Extents,
@@ -68,6 +71,7 @@ impl Local {
         let (metadata, extents) = component.read_metadata(&start.name)?;
         Ok(Self {
             media: Arc::clone(component.media()),
+            flushes: Arc::new(Flushes::of(component.media().clone())),
             sectorsize: component.provider().sectorsize,
             map: component.read_map(extents)?,
             path,

@@ -5,7 +5,7 @@
 //! | module | what |
 //! |---|---|
 //! | `primary`, `secondary` | hast-core's machines and what they ask for |
-//! | `local`, `area`, `stores` | the component: opening it, its data, its map and metadata |
+//! | `local`, `area`, `stores`, `flushes` | the component: opening it, its data, its map and metadata, all of it on the disk |
 //! | `buffers` | payloads |
 //! | `input`, `output`, `wire` | the two directions of a link |
 //! | `parent` | the channel to the daemon |
@@ -15,6 +15,7 @@
 
 mod area;
 mod buffers;
+mod flushes;
 mod input;
 mod local;
 mod output;

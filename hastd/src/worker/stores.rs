@@ -1,6 +1,7 @@
 //! The map and the metadata on their way to the component, on a thread of
 //! their own: they wait for the disk, and whoever causes them must not.
 
+use super::local::Local;
 use crate::log;
 use ggate::media::Media;
 use hast_core::metadata::BLOCK_LENGTH;
@@ -70,7 +71,8 @@ impl Stores {
     }
 
     /// The thread `storetd`; never returns.
-    pub(super) fn run(&self, machine: &impl Storing, component: &dyn Media, path: &str) {
+    pub(super) fn run(&self, machine: &impl Storing, local: &Local) {
+        let (component, path) = (&*local.media, &local.path);
         let mut store = Store {
             component,
             bytes: Vec::new(),
@@ -84,7 +86,7 @@ impl Stores {
             let needs_flush = metadata == Some(Ok(()))
                 || map == Some(Ok(())) && !self.unflushed.load(Ordering::Relaxed);
             let flushed = if needs_flush {
-                component.flush()
+                local.flushes.flush()
             } else {
                 Ok(())
             };
@@ -114,6 +116,9 @@ impl Stores {
                     log::warning!("{path}: the metadata cannot be stored: {}.", errno.desc());
                 }
                 machine.metadata_stored(result.is_ok());
+            }
+            if flushed.is_err() {
+                local.flushes.told();
             }
         }
     }

@@ -285,7 +285,7 @@ impl Primary {
         let mut map = vec![0; MAP];
         image.write_map(0, &mut map);
         write_map(&map, disk);
-        let _ = disk.flush();
+        let _ = disk.sync();
     }
 
     fn ask_peer(&mut self, key: u64, disk: &mut Disk) {

@@ -1,5 +1,6 @@
 //! A primary whose shell does everything when the test says so.
 
+mod cache;
 mod life;
 mod request;
 mod standing;

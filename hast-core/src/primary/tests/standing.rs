@@ -226,3 +226,23 @@ fn a_write_does_not_wait_for_direct_reads_once_nothing_is_lacking() {
     }
     assert_eq!(bench.completed(), Some(Ok(())));
 }
+
+/// Found by the simulator: the FLUSH made permanent what had been answered
+/// early, and a power cut left nobody who knew that the peer lacks it.
+#[test]
+fn a_flush_waits_until_it_is_known_who_lacks_what_was_answered_early() {
+    let mut bench = Bench::new(Replication::Async);
+    bench.connect();
+    bench.write();
+    bench.store_map(true);
+    bench.local(Ok(()));
+    assert_eq!(bench.completed(), Some(Ok(())));
+    bench.primary.request(2, Op::Flush, &mut bench.out).unwrap();
+    assert_eq!(bench.local(Ok(())), None, "the peer has not answered");
+    bench.answer(Some(Errno::EIO));
+    assert_eq!(bench.local(Ok(())), Some(Op::Flush));
+    while bench.answer(None).is_some() {}
+    assert_eq!(bench.completed(), None);
+    assert!(bench.store_metadata(true));
+    assert_eq!(bench.completed(), Some(Ok(())));
+}

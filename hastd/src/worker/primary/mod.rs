@@ -240,6 +240,7 @@ impl Shell {
     /// The disk has done it; on whichever thread that was.
     fn local_done(&self, job: Job<RequestId, Payload>, result: nix::Result<()>) {
         let id = job.tag;
+        let failed_flush = job.op == DiskOp::Flush && result.is_err();
         if let Err(errno) = result {
             self.parent
                 .complain(&self.local.path, job.op, job.range, errno);
@@ -248,6 +249,9 @@ impl Shell {
             self.buffers.put_back(id, data);
         }
         self.event(|machine, out| machine.local_done(id, to_wire(result), out));
+        if failed_flush {
+            self.local.flushes.told();
+        }
     }
 
     fn disconnect(&self, session: Session, why: Why) {

@@ -180,7 +180,7 @@ fn start_threads(shell: &Arc<Shell>) -> Result<(), Failure> {
     with("sendtd", |shell| shell.output.run(&**shell))?;
     with("storetd", |shell| {
         let local = &shell.local;
-        shell.stores.run(&**shell, &*local.media, &local.path);
+        shell.stores.run(&**shell, local);
     })?;
     with("linktd", Shell::make_links)?;
     with("modifytd", |shell| shell.run_direct_reads())?;

@@ -190,6 +190,7 @@ impl Shell {
     /// The disk has done it; on whichever thread that was.
     fn local_done(&self, job: Job<RequestId, Payload>, result: nix::Result<()>) {
         let id = job.tag;
+        let failed_flush = job.op == DiskOp::Flush && result.is_err();
         if let Err(errno) = result {
             self.parent
                 .complain(&self.local.path, job.op, job.range, errno);
@@ -205,6 +206,9 @@ impl Shell {
             self.quiet_event(done);
         } else {
             self.event(done);
+        }
+        if failed_flush {
+            self.local.flushes.told();
         }
     }
 

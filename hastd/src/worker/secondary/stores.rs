@@ -7,6 +7,7 @@ use crate::worker::stores::write_block;
 use ggate::media::Media as _;
 use hast_core::decision::MapSent;
 use hast_core::metadata::{BLOCK, BLOCK_LENGTH};
+use hast_core::secondary::{Action, Secondary};
 use nix::errno::Errno;
 use parking_lot::{Condvar, Mutex};
 
@@ -70,25 +71,36 @@ impl Shell {
                 self.state.lock().machine.write_map(MapSent::Full, &mut map);
                 map.resize(self.local.map.len(), 0);
                 let write = self.local.media.write_at(&map, BLOCK);
-                let filled = write.and_then(|()| self.local.media.flush());
-                self.complain("the map", filled);
-                self.event(|machine, out| machine.map_filled(filled.is_ok(), out));
+                self.flush("the map", write, Secondary::map_filled);
             }
             if wanted.metadata {
-                let stored = self.store_metadata();
-                self.complain("the metadata", stored);
-                self.event(|machine, out| machine.metadata_stored(stored.is_ok(), out));
+                let write = self.write_metadata();
+                self.flush("the metadata", write, Secondary::metadata_stored);
             }
         }
     }
 
-    fn store_metadata(&self) -> nix::Result<()> {
+    /// What was written becomes permanent, and the machine hears of it.
+    fn flush(
+        &self,
+        what: &str,
+        written: nix::Result<()>,
+        report: fn(&mut Secondary, bool, &mut Vec<Action>),
+    ) {
+        let flushed = written.and_then(|()| self.local.flushes.flush());
+        self.complain(what, flushed);
+        self.event(|machine, out| report(machine, flushed.is_ok(), out));
+        if written.is_ok() && flushed.is_err() {
+            self.local.flushes.told();
+        }
+    }
+
+    fn write_metadata(&self) -> nix::Result<()> {
         let mut block = [0; BLOCK_LENGTH];
         let begun = self.state.lock().machine.begin_metadata_store(&mut block);
         // Names that are too long were refused when the worker began.
         begun.map_err(|_| Errno::EINVAL)?;
-        write_block(&*self.local.media, &block)?;
-        self.local.media.flush()
+        write_block(&*self.local.media, &block)
     }
 
     fn complain(&self, what: &str, stored: nix::Result<()>) {
