@@ -261,7 +261,7 @@ pub(crate) fn explain(code: ControlCode, reason: Option<Text<'_>>) -> String {
     }
     match code {
         ControlCode::NO_RESOURCE => {
-            "there is no such resource; was it added to the configuration without a reload (SIGHUP) of hastd?"
+            "there is no such resource; if it was added to the configuration lately, hastd needs a reload (SIGHUP)"
                 .into()
         }
         ControlCode::INVALID => "hastd finds that the command makes no sense".into(),
