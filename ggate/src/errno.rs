@@ -7,7 +7,18 @@
 
 use nix::errno::Errno;
 use std::fmt;
+use std::io;
 use std::num::NonZeroU16;
+
+/// An error for people: what the system calls it, without the number that Rust
+/// puts behind it.
+#[must_use]
+pub fn words(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => Errno::from_raw(number).desc().to_owned(),
+        None => error.to_string(),
+    }
+}
 
 /// An error as peers send it: a FreeBSD number, never 0.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

@@ -4,6 +4,7 @@ use crate::exports::{Export, Exports, ExportsError, look_up, short};
 use crate::opener::{Opener, Opening};
 use crate::session::{Client, Parts, Session, SessionError};
 use ggate::crowd::{Crowd, Id};
+pub(crate) use ggate::errno::words as reason;
 use ggate::log;
 use ggate::media::Media;
 use ggate::net::TcpOptions;
@@ -81,14 +82,6 @@ pub enum LoadError {
 impl From<ExportsError> for LoadError {
     fn from(error: ExportsError) -> Self {
         Self::Content(error.to_string())
-    }
-}
-
-/// An I/O error without Rust's number behind it.
-pub(crate) fn reason(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(number) => Errno::from_raw(number).desc().into(),
-        None => error.to_string(),
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) enum InboxError {
     #[error("the connection was closed in the middle of a message")]
     Cut,
     /// The connection failed.
-    #[error("{0}")]
+    #[error("{}", ggate::errno::words(.0))]
     Socket(#[from] io::Error),
     /// What came is no message.
     #[error("{0}")]

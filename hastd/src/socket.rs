@@ -93,7 +93,7 @@ fn make_room(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
         _ => {
-            let why = "somebody listens there already; is another hastd running?";
+            let why = "somebody listens there already, perhaps another hastd";
             Err(io::Error::new(io::ErrorKind::AddrInUse, why))
         }
     }

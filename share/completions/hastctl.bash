@@ -14,10 +14,10 @@ _hastctl() {
 	create:-e:*) : ;;
 	create:-k:*) : ;;
 	create:-m:*) : ;;
-	create:*:-*) COMPREPLY=($(compgen -W '-c -d -h -e -k -m --force' -- "$word")) ;;
+	create:*:-*) COMPREPLY=($(compgen -W '-c -d -h -e -k -m --force --json' -- "$word")) ;;
 	create:*) COMPREPLY=($(compgen -W "$(_hastctl_existing)" -- "$word")) ;;
 	role:-c:*) COMPREPLY=($(compgen -f -- "$word")) ;;
-	role:*:-*) COMPREPLY=($(compgen -W '-c -d -h --wait --if-closed' -- "$word")) ;;
+	role:*:-*) COMPREPLY=($(compgen -W '-c -d -h --wait --if-closed --json' -- "$word")) ;;
 	role:init:* | role:primary:* | role:secondary:*) COMPREPLY=($(compgen -W "$(_hastctl_existing)" -- "$word")) ;;
 	role:*) COMPREPLY=($(compgen -W 'init primary secondary' -- "$word")) ;;
 	list:-c:*) COMPREPLY=($(compgen -f -- "$word")) ;;

@@ -4,6 +4,7 @@
 //! the life of the daemon, the process id in decimal as content. Unlike base
 //! the file goes when its daemon ends in order.
 
+use crate::errno::words;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::File;
@@ -27,7 +28,7 @@ pub enum PidFileError {
     #[error("Daemon already running, its pid is not in {}.", .0.display())]
     RunningUnknown(PathBuf),
     /// It cannot be opened or locked.
-    #[error("Cannot open/create pidfile {}: {source}", path.display())]
+    #[error("Cannot open/create pidfile {}: {}", path.display(), words(source))]
     Open {
         /// The file.
         path: PathBuf,
@@ -35,7 +36,7 @@ pub enum PidFileError {
         source: io::Error,
     },
     /// The pid cannot be written.
-    #[error("Cannot write pidfile {}: {source}", path.display())]
+    #[error("Cannot write pidfile {}: {}", path.display(), words(source))]
     Write {
         /// The file.
         path: PathBuf,

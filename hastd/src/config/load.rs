@@ -31,7 +31,7 @@ pub struct Loaded {
 #[non_exhaustive]
 pub enum ConfigError {
     /// The file cannot be opened or read.
-    #[error("cannot read the configuration {}: {error}", path.display())]
+    #[error("cannot read the configuration {}: {}", path.display(), ggate::errno::words(error))]
     Open {
         /// Which.
         path: PathBuf,

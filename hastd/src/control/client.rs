@@ -5,6 +5,7 @@
 //! answer is bounded and checked all the same, as what it says it may have
 //! from elsewhere.
 
+use ggate::errno::words;
 use hast_core::errno::Errno;
 use hast_core::frame::{CONTROL_LIMIT, CONTROL_REQUEST_LIMIT, Decoder, Event, FrameError, HEADER};
 use hast_core::message::{Command, ControlCode, ControlReply, ControlRequest, MessageError};
@@ -87,14 +88,6 @@ impl ClientError {
             Self::Connect { .. } => 71,
             _ => 69,
         }
-    }
-}
-
-/// Without the number.
-fn words(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(number) => nix::errno::Errno::from_raw(number).desc().to_owned(),
-        None => error.to_string(),
     }
 }
 
@@ -261,7 +254,7 @@ pub(crate) fn explain(code: ControlCode, reason: Option<Text<'_>>) -> String {
     }
     match code {
         ControlCode::NO_RESOURCE => {
-            "there is no such resource; was it added to the configuration without a reload (SIGHUP) of hastd?"
+            "there is no such resource; if it was added to the configuration lately, hastd needs a reload (SIGHUP)"
                 .into()
         }
         ControlCode::INVALID => "hastd finds that the command makes no sense".into(),

@@ -6,8 +6,9 @@
 //! made is only overwritten with `--force`: it says which data is the newer
 //! one, and nothing else does.
 
+use super::failure::Failure;
 use super::human::{sentence, size};
-use super::{BAD_DATA, find, first};
+use super::{BAD_DATA, find, first, json};
 use crate::component::{Component, ComponentError, Lock, Problem};
 use crate::config::{Config, Resource};
 use crate::log;
@@ -74,18 +75,33 @@ impl CreateError {
     }
 }
 
-pub(super) fn run(config: &Config, names: &[String], wanted: Wanted) -> u8 {
+pub(super) fn run(
+    config: &Config,
+    names: &[String],
+    wanted: Wanted,
+    as_json: bool,
+) -> Result<u8, Failure> {
     let (resources, mut status) = find(config, names);
+    let mut documents = json::unknown(config, names);
     for resource in resources {
-        if let Err(error) = create(resource, wanted) {
-            log::error!("[{}] {}", resource.name, sentence(&error));
-            status = first(status, error.status());
+        match create(resource, wanted) {
+            Ok(metadata) => documents.push(json::Resource::of_component(resource, &metadata)),
+            Err(error) => {
+                log::error!("[{}] {}", resource.name, sentence(&error));
+                status = first(status, error.status());
+                let code = error.status().into();
+                documents.push(json::Resource::of_failure(resource, code, &error));
+            }
         }
     }
-    status
+    if as_json {
+        json::print_resources(documents)?;
+    }
+    Ok(status)
 }
 
-fn create(resource: &Resource, wanted: Wanted) -> Result<(), CreateError> {
+/// Makes it; what its metadata are now.
+fn create(resource: &Resource, wanted: Wanted) -> Result<Metadata, CreateError> {
     let name = &resource.name;
     let path = || resource.local.display().to_string();
     let mut component =
@@ -115,7 +131,7 @@ fn create(resource: &Resource, wanted: Wanted) -> Result<(), CreateError> {
         _ => return Err(CreateError::Differs(path())),
     }
     log::debug!(2, "[{name}] {} is initialised.", path());
-    Ok(())
+    Ok(metadata)
 }
 
 /// The metadata it is to have.

@@ -4,7 +4,7 @@
 use super::failure::Failure;
 use super::human::{sentence, size};
 use super::output::print;
-use super::{find_or_all, first, json};
+use super::{find_or_all, first, json, means_all};
 use crate::component::{Component, ComponentError};
 use crate::config::{Config, Resource};
 use crate::log;
@@ -17,7 +17,11 @@ const FAILED: u8 = 255;
 
 pub(super) fn run(config: &Config, names: &[String], as_json: bool) -> Result<u8, Failure> {
     let (resources, mut status) = find_or_all(config, names);
-    let mut documents = Vec::new();
+    let mut documents = if means_all(names) {
+        Vec::new()
+    } else {
+        json::unknown(config, names)
+    };
     for resource in resources {
         let metadata = peek(resource);
         match &metadata {
@@ -29,7 +33,7 @@ pub(super) fn run(config: &Config, names: &[String], as_json: bool) -> Result<u8
                 let why = sentence(error);
                 log::error!("[{}] Unable to read metadata: {why}", resource.name);
                 status = first(status, FAILED);
-                documents.push(json::Resource::of_failure(resource, error));
+                documents.push(json::Resource::of_failure(resource, -1, error));
             }
         }
     }

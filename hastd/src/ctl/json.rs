@@ -1,20 +1,22 @@
-//! What `--json` prints for `list`, `status` and `dump`: one schema,
+//! What `--json` prints, but for `check`: one schema,
 //! documented in `docs/json.md`.
 //!
 //! Names and meanings stay as they are; new ones may come. What base prints
 //! has the name that base prints. What is not known is null.
 
+use super::BAD_DATA;
 use super::ask::told;
 use super::failure::Failure;
 use super::output::print;
-use crate::component::ComponentError;
-use crate::config;
+use crate::config::{self, Config};
 use crate::control::client::explain;
 use crate::status::{self, Queues, Statistics, Status, Supervision, Told};
 use hast_core::message::{self, ControlReply, ResourceReply, StatusReply, WorkerStatus};
 use hast_core::metadata::{Consistency, Metadata};
+use hast_core::role::Role;
 use hast_core::units::{Generation, ResUid};
 use serde::Serialize;
+use std::error::Error;
 use std::io;
 use std::path::Path;
 
@@ -28,15 +30,22 @@ struct Document {
 #[serde(untagged)]
 pub(super) enum Resource {
     /// Nothing.
-    Failed { name: String, error: Error },
+    Failed { name: String, error: Problem },
     /// How hastd serves it: `list` and `status`.
     Served(Box<Served>),
-    /// What its component says: `dump`.
+    /// What became of its role: `role`.
+    Changed {
+        name: String,
+        role: &'static str,
+        /// The role before.
+        before: Option<String>,
+    },
+    /// What its component says: `create` and `dump`.
     Component { name: String, metadata: Block },
 }
 
 #[derive(Serialize)]
-pub(super) struct Error {
+pub(super) struct Problem {
     code: i16,
     text: String,
 }
@@ -124,19 +133,48 @@ pub(super) fn of_reply(reply: &ControlReply<'_>) -> Vec<Resource> {
     reply.resources.iter().map(Resource::of_reply).collect()
 }
 
+/// Those that the configuration does not have.
+pub(super) fn unknown(config: &Config, names: &[String]) -> Vec<Resource> {
+    let is_unknown = |name: &&String| !config.resources.iter().any(|r| r.name == **name);
+    let unknown = |name: &String| Resource::Failed {
+        name: name.clone(),
+        error: Problem {
+            code: BAD_DATA.into(),
+            text: format!("Unknown resource {name}."),
+        },
+    };
+    names.iter().filter(is_unknown).map(unknown).collect()
+}
+
+/// The resources of an answer about their new role.
+pub(super) fn of_change(reply: &ControlReply<'_>, role: Role) -> Vec<Resource> {
+    let change = |reply: &ResourceReply<'_>| {
+        Resource::failed(reply).unwrap_or_else(|| Resource::Changed {
+            name: reply.name.to_string(),
+            role: role.name(),
+            before: reply.role.map(|role| role.to_string()),
+        })
+    };
+    reply.resources.iter().map(change).collect()
+}
+
 impl Resource {
     fn of_reply(reply: &ResourceReply<'_>) -> Self {
-        let name = reply.name.to_string();
-        match reply.failure() {
-            Some(code) => Self::Failed {
-                name,
-                error: Error {
-                    code: code.0,
-                    text: explain(code, reply.reason),
-                },
+        Self::failed(reply).unwrap_or_else(|| {
+            let name = reply.name.to_string();
+            Self::Served(Box::new(Served::of(name, reply)))
+        })
+    }
+
+    fn failed(reply: &ResourceReply<'_>) -> Option<Self> {
+        let code = reply.failure()?;
+        Some(Self::Failed {
+            name: reply.name.to_string(),
+            error: Problem {
+                code: code.0,
+                text: explain(code, reply.reason),
             },
-            None => Self::Served(Box::new(Served::of(name, reply))),
-        }
+        })
     }
 
     pub(super) fn of_component(resource: &config::Resource, metadata: &Metadata) -> Self {
@@ -146,11 +184,11 @@ impl Resource {
         }
     }
 
-    pub(super) fn of_failure(resource: &config::Resource, error: &ComponentError) -> Self {
+    pub(super) fn of_failure(resource: &config::Resource, code: i16, error: &dyn Error) -> Self {
         Self::Failed {
             name: resource.name.clone(),
-            error: Error {
-                code: -1,
+            error: Problem {
+                code,
                 text: error.to_string(),
             },
         }

@@ -35,6 +35,7 @@ use crate::config::{Config, ConfigError, Identity, Loaded, Resource};
 use crate::log;
 use failure::Failure;
 use ggate::cli::CliError;
+use hast_core::message::Wishes;
 use options::{Command, Options};
 use output::print;
 use std::ffi::OsString;
@@ -77,12 +78,23 @@ fn obey(options: &Options) -> Result<u8, Failure> {
     let loaded = load(options)?;
     let (config, names) = (&loaded.config, &*options.names);
     match options.command {
-        Command::Create(wanted) => Ok(create::run(config, names, wanted)),
+        Command::Create { wanted, json } => create::run(config, names, wanted, json),
         Command::Role {
             role,
+            json,
             wait,
             if_closed,
-        } => role::run(config, names, role, wait, if_closed),
+        } => role::run(
+            config,
+            names,
+            role,
+            Wishes {
+                wait,
+                if_closed,
+                report: true,
+            },
+            json,
+        ),
         Command::List { json } => list::run(config, names, json),
         Command::Status(style) => status::run(config, names, style),
         Command::Dump { json } => dump::run(config, names, json),

@@ -21,7 +21,8 @@ const FORCE: Flag = Flag::word("force").only_in(&["create"]);
 const WAIT: Flag = Flag::word("wait").only_in(&["role"]);
 const IF_CLOSED: Flag = Flag::word("if-closed").only_in(&["role"]);
 const VERBOSE: Flag = Flag::switch('v', "verbose").only_in(&["status"]);
-const JSON: Flag = Flag::word("json").only_in(&["list", "status", "dump", "check"]);
+const JSON: Flag =
+    Flag::word("json").only_in(&["create", "role", "list", "status", "dump", "check"]);
 const DISCARD_LOCAL: Flag = Flag::word("discard-local").only_in(&["resolve"]);
 const YES: Flag = Flag::word("yes").only_in(&["resolve"]);
 
@@ -46,8 +47,8 @@ usage: hastctl check [-d] [-c config] [--json] [all | name ...]
 /// What `help` prints.
 pub(super) const HELP_TEXT: &str = "\
 usage: hastctl create [-d] [-c config] [-e extentsize] [-k keepdirty]
-\t\t[-m mediasize] [--force] name ...
-       hastctl role [-d] [-c config] [--wait] [--if-closed]
+\t\t[-m mediasize] [--force] [--json] name ...
+       hastctl role [-d] [-c config] [--wait] [--if-closed] [--json]
 \t\t<init | primary | secondary> all | name ...
        hastctl list [-d] [-c config] [--json] [all | name ...]
        hastctl status [-dv] [-c config] [--json] [all | name ...]
@@ -116,9 +117,13 @@ pub(super) struct Options {
 /// What is to be done.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Command {
-    Create(Wanted),
+    Create {
+        wanted: Wanted,
+        json: bool,
+    },
     Role {
         role: Role,
+        json: bool,
         wait: bool,
         if_closed: bool,
     },
@@ -166,7 +171,7 @@ fn parse_any(args: Vec<OsString>) -> Result<Option<Options>, CliError> {
     let mut names = parsed.operands().into_iter().map(text).collect();
     let command = command(name, &parsed, &mut names)?;
     let names_are_well = match command {
-        Some(Command::Create(_) | Command::Role { .. }) => !names.is_empty(),
+        Some(Command::Create { .. } | Command::Role { .. }) => !names.is_empty(),
         Some(Command::Resolve { .. } | Command::Stop) | None => names.is_empty(),
         Some(_) => true,
     };
@@ -195,9 +200,13 @@ fn command(
 ) -> Result<Option<Command>, CliError> {
     let json = parsed.given(&JSON);
     Ok(Some(match name {
-        "create" => Command::Create(wanted(parsed)?),
+        "create" => Command::Create {
+            wanted: wanted(parsed)?,
+            json,
+        },
         "role" => Command::Role {
             role: take_role(names)?,
+            json,
             wait: parsed.given(&WAIT),
             if_closed: parsed.given(&IF_CLOSED),
         },
@@ -310,7 +319,13 @@ mod tests {
     #[test]
     fn base_s_commands_have_its_defaults() {
         let create = parse("create data more").unwrap();
-        assert_eq!(create.command, Command::Create(Wanted::default()));
+        assert_eq!(
+            create.command,
+            Command::Create {
+                wanted: Wanted::default(),
+                json: false,
+            }
+        );
         assert_eq!(create.config, PathBuf::from("/etc/hast.conf"));
         assert_eq!(create.names, ["data", "more"]);
         let line = "create -dd -c x -e 1k -k 0 -m 1G --force data";
@@ -321,14 +336,23 @@ mod tests {
             mediasize: Some(1 << 30),
             force: true,
         };
-        assert_eq!(create.command, Command::Create(wanted));
+        assert_eq!(
+            create.command,
+            Command::Create {
+                wanted,
+                json: false
+            }
+        );
         assert_eq!((create.debug, create.config), (2, PathBuf::from("x")));
+        let create = parse("create --json data").unwrap();
+        assert!(matches!(create.command, Command::Create { json: true, .. }));
         let role = parse("role secondary all").unwrap();
         assert_eq!(
             (role.command, role.names.len()),
             (
                 Command::Role {
                     role: Role::Secondary,
+                    json: false,
                     wait: false,
                     if_closed: false
                 },
@@ -370,7 +394,7 @@ mod tests {
         );
         for (line, usage) in [
             ("list --wait", USAGE),
-            ("role --json init all", USAGE),
+            ("role --yes init all", USAGE),
             ("create --force", USAGE),
             ("create --yes data", USAGE),
             ("help me", OUR_USAGE),

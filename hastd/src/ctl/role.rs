@@ -3,6 +3,7 @@
 
 use super::ask::{Question, ask, ask_first, read, status};
 use super::failure::Failure;
+use super::json;
 use crate::config::Config;
 use crate::control::client::explain;
 use crate::log;
@@ -13,25 +14,28 @@ pub(super) fn run(
     config: &Config,
     names: &[String],
     role: Role,
-    wait: bool,
-    if_closed: bool,
+    wishes: Wishes,
+    as_json: bool,
 ) -> Result<u8, Failure> {
-    if wait || if_closed {
-        let option = if if_closed { "--if-closed" } else { "--wait" };
+    if wishes.wait || wishes.if_closed {
+        let option = if wishes.if_closed {
+            "--if-closed"
+        } else {
+            "--wait"
+        };
         require_ours(config, names, option)?;
     }
     let question = Question {
         command: Command::SetRole(role),
         names,
-        wishes: Wishes {
-            wait,
-            if_closed,
-            report: true,
-        },
+        wishes,
     };
     let answer = ask(config, question)?;
     let reply = read(&answer)?;
     tell(&reply, role);
+    if as_json {
+        json::print_resources(json::of_change(&reply, role))?;
+    }
     Ok(status(&reply))
 }
 

@@ -7,6 +7,7 @@ use super::waker::Waker;
 use crate::config;
 use crate::config::address::{Address, DEFAULT_PORT, TcpAddress};
 use ggate::daemon;
+use ggate::errno::words;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::collections::HashMap;
 use std::io;
@@ -95,13 +96,13 @@ impl Dialer {
         self.working.insert(wish.unit, None);
         let (sender, waker, copy) = (self.sender.clone(), self.waker.clone(), wish.clone());
         let spawned = daemon::spawn("connect", move || {
-            let result = wish.route.connect().map_err(|error| error.to_string());
+            let result = wish.route.connect().map_err(|error| words(&error));
             // Nobody listens when the daemon ends.
             let _ = sender.send(wish.dialled(result));
             waker.wake();
         });
         if let Err(error) = spawned {
-            let failed = copy.dialled(Err(format!("cannot start a thread: {error}")));
+            let failed = copy.dialled(Err(format!("cannot start a thread: {}", words(&error))));
             let _ = self.sender.send(failed);
             self.waker.wake();
         }
@@ -194,9 +195,9 @@ fn connect(
     socket.set_tcp_nodelay(true)?;
     if let Some(source) = source {
         socket.set_reuse_address(true)?;
-        socket
-            .bind(&source.into())
-            .map_err(|error| io::Error::new(error.kind(), format!("source {source}: {error}")))?;
+        socket.bind(&source.into()).map_err(|error| {
+            io::Error::new(error.kind(), format!("source {source}: {}", words(&error)))
+        })?;
     }
     socket.connect_timeout(&address.into(), patience)?;
     Ok(socket.into())

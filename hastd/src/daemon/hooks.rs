@@ -161,7 +161,11 @@ impl Hooks {
                     killed: false,
                 }),
                 Err(error) => {
-                    log::error!("{}Cannot run hook {hook}: {error}.", hook.about());
+                    log::error!(
+                        "{}Cannot run hook {hook}: {}.",
+                        hook.about(),
+                        ggate::errno::words(&error)
+                    );
                 }
             }
         }

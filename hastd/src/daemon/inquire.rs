@@ -88,7 +88,7 @@ fn ask(name: &str, route: &Route) -> Asked {
     }
     let connection = match route.connect() {
         Ok(connection) => Socket::from(connection),
-        Err(error) => return Asked::Unreachable(error.to_string()),
+        Err(error) => return Asked::Unreachable(ggate::errno::words(&error)),
     };
     match converse(name, &connection) {
         Ok(asked) => asked,

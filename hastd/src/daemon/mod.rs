@@ -53,6 +53,7 @@ use crate::socket::PrivateSocket;
 use acl::Access;
 use children::Binary;
 use dial::Dialer;
+use ggate::errno::words;
 use greet::Strangers;
 use hooks::Hooks;
 use inquire::Inquirer;
@@ -96,7 +97,7 @@ struct Setup {
 #[derive(Debug, thiserror::Error)]
 enum StartError {
     /// The control socket.
-    #[error("Unable to listen on control address uds://{}: {source}", path.display())]
+    #[error("Unable to listen on control address uds://{}: {}", path.display(), words(source))]
     Control {
         /// It.
         path: PathBuf,
@@ -104,7 +105,7 @@ enum StartError {
         source: io::Error,
     },
     /// A socket for peers.
-    #[error("Unable to listen on address {address}: {source}")]
+    #[error("Unable to listen on address {address}: {}", words(source))]
     Listen {
         /// As configured.
         address: String,
@@ -112,7 +113,7 @@ enum StartError {
         source: io::Error,
     },
     /// Something that always works.
-    #[error("{0}")]
+    #[error("{}", words(.0))]
     System(#[from] io::Error),
 }
 

@@ -201,8 +201,10 @@ impl<T> Machine<T> {
                 let refusal = Refusal::new(EBUSY, "somebody has its provider open");
                 self.give_up_stopping(refusal, now, out);
             }
-            Event::Exited(exit) => self.exited(exit, now, out),
-            Event::NotStarted => self.exited(Exit::Code(TEMPORARY), now, out),
+            Event::Exited(exit, how) => self.exited(exit, &how, now, out),
+            Event::NotStarted => {
+                self.exited(Exit::Code(TEMPORARY), "could not be started", now, out);
+            }
             Event::Tick => self.tick(now, out),
             Event::End => self.end(now, out),
         }
@@ -355,7 +357,7 @@ impl<T> Machine<T> {
         }
     }
 
-    fn exited(&mut self, exit: Exit, now: Instant, out: &mut Vec<Effect<T>>) {
+    fn exited(&mut self, exit: Exit, how: &str, now: Instant, out: &mut Vec<Effect<T>>) {
         let in_order = exit == Exit::Code(0);
         match self.phase {
             Phase::Stopping { .. } => {
@@ -381,18 +383,25 @@ impl<T> Machine<T> {
                     self.left = Left::Provider;
                 }
             }
-            Phase::Running { since, .. } => self.died(exit, since, now, out),
+            Phase::Running { since, .. } => self.died(exit, how, since, now, out),
             Phase::None | Phase::Waiting { .. } => {}
         }
     }
 
     /// The worker ended without having been told.
-    fn died(&mut self, exit: Exit, since: Instant, now: Instant, out: &mut Vec<Effect<T>>) {
+    fn died(
+        &mut self,
+        exit: Exit,
+        how: &str,
+        since: Instant,
+        now: Instant,
+        out: &mut Vec<Effect<T>>,
+    ) {
         let code = match exit {
             Exit::Code(code @ 1..) => i16::try_from(code).map_or(EIO, ControlCode),
             _ => EIO,
         };
-        let reason = format!("its worker process {exit}; the log says why");
+        let reason = format!("its worker process {how}");
         self.dismiss(code, &reason, out);
         let again =
             self.role == Role::Secondary || matches!(exit, Exit::Signal(_) | Exit::Code(TEMPORARY));

@@ -58,6 +58,28 @@ fn a_component_is_what_base_makes_and_its_data_is_untouched() {
 }
 
 #[test]
+fn what_became_of_a_component_is_told_to_programs() {
+    let node = Node::new().with_image();
+    let run = |line: &str, code| {
+        let told = node.run(line).expect_code(code).stdout;
+        serde_json::from_str::<serde_json::Value>(&told).unwrap()
+    };
+    let created = run("create --json nosuch test", 65);
+    let [unknown, made] = [0, 1].map(|at| &created["resources"][at]);
+    assert_eq!(unknown["name"], "nosuch");
+    assert_eq!(unknown["error"]["code"], 65);
+    assert_eq!(made["name"], "test");
+    assert_eq!(made["metadata"]["datasize"], 16_772_608);
+    let dumped = run("dump --json nosuch test", 65);
+    assert_eq!(dumped, created);
+    // It is one already.
+    let refused = run("create --json test", 65);
+    assert_eq!(refused["resources"][0]["error"]["code"], 65);
+    let all = run("dump --json all", 0);
+    assert_eq!(all["resources"][0], *made);
+}
+
+#[test]
 fn sizes_are_base_s() {
     for (options, localoff, datasize, extentsize, keepdirty) in [
         ("", 4608, 16_772_608, 2 << 20, 64),

@@ -113,6 +113,37 @@ fn a_wish_that_the_daemon_would_ignore_is_not_sent() {
 
 /// One that is not there says nothing about the daemon.
 #[test]
+fn changes_of_roles_are_told_to_programs() {
+    let node = Node::new();
+    let _hastd = node.hastd(|request| {
+        let done = ResourceReply {
+            name: "test".into(),
+            role: Some("secondary".into()),
+            ..ResourceReply::default()
+        };
+        let refused = ResourceReply {
+            name: "other".into(),
+            error: Some(ControlCode(16)),
+            reason: request.wishes.report.then_some("it is open".into()),
+            ..ResourceReply::default()
+        };
+        let reply = ControlReply {
+            error: None,
+            reason: None,
+            resources: vec![done, refused],
+        };
+        encode(&reply)
+    });
+    let told = node.run("role --json init test other").expect_code(16);
+    let told: serde_json::Value = serde_json::from_str(&told.stdout).unwrap();
+    let expected = serde_json::json!({"resources": [
+        {"name": "test", "role": "init", "before": "secondary"},
+        {"name": "other", "error": {"code": 16, "text": "it is open"}},
+    ]});
+    assert_eq!(told, expected);
+}
+
+#[test]
 fn an_unknown_resource_is_told_as_such() {
     let node = Node::new();
     let hastd = node.hastd(|request| {

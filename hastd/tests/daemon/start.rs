@@ -53,8 +53,12 @@ fn what_it_cannot_have_is_named() {
     let _taken = std::net::TcpListener::bind(address).unwrap();
     let arguments = ["-F", "-c", "hast.conf"];
     let finished = node.sandbox.run(HASTD, arguments).expect_code(71);
-    let expected = format!("[ERROR] Unable to listen on address {}: ", node.address);
-    assert!(finished.stderr.starts_with(&expected), "{finished:?}");
+    let reason = "Address already in use.\n";
+    let expected = format!(
+        "[ERROR] Unable to listen on address {}: {reason}",
+        node.address
+    );
+    assert_eq!(finished.stderr, expected);
 
     node.sandbox.write("ctl", "precious");
     let finished = node.sandbox.run(HASTD, arguments).expect_code(71);

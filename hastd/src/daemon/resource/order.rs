@@ -85,14 +85,14 @@ pub(in crate::daemon) enum Task {
 }
 
 /// What happened.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::daemon) enum Event {
     /// The worker has what it needs.
     Ready,
     /// The worker says that the provider is open and stays.
     InUse,
-    /// The worker has ended.
-    Exited(Exit),
+    /// The worker has ended; the text says how, for people.
+    Exited(Exit, String),
     /// It could not be started.
     NotStarted,
     /// Time has passed.

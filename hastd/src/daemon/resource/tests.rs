@@ -59,7 +59,7 @@ impl Bench {
     }
 
     fn exit(&mut self, code: i32) {
-        self.event(Event::Exited(Exit::Code(code)));
+        self.event(Event::Exited(Exit::Code(code), String::new()));
     }
 
     /// To when something is due.
@@ -133,7 +133,7 @@ fn a_worker_that_does_not_end_is_killed_and_its_provider_destroyed() {
     assert_eq!(bench.wait(), TIMEOUT + GRACE);
     assert_eq!(bench.wanted(), ["kill"]);
     assert_eq!(bench.machine.due(), None);
-    bench.event(Event::Exited(Exit::Signal(9)));
+    bench.event(Event::Exited(Exit::Signal(9), String::new()));
     assert_eq!(bench.wanted(), ["start Clean"]);
     bench.exit(0);
     assert_eq!(bench.wanted(), ["primary to init", "1: was primary"]);
@@ -149,7 +149,7 @@ fn an_orphan_of_an_earlier_daemon_is_destroyed_once() {
     assert_eq!(bench.wanted(), ["start Clean"]);
     assert_eq!(bench.wait(), CLEANING);
     assert_eq!(bench.wanted(), ["kill"]);
-    bench.event(Event::Exited(Exit::Signal(9)));
+    bench.event(Event::Exited(Exit::Signal(9), String::new()));
     assert_eq!(bench.wanted(), ["1: was init"]);
     // It was not destroyed: another try.
     bench.role(Role::Init, 2);
@@ -169,9 +169,11 @@ fn a_secondary_s_worker_destroys_an_orphan_itself_once_it_is_ready() {
         }
         bench.role(Role::Init, 2);
         bench.wanted();
-        bench
-            .machine
-            .event(Event::Exited(Exit::Code(0)), bench.now, &mut bench.out);
+        bench.machine.event(
+            Event::Exited(Exit::Code(0), String::new()),
+            bench.now,
+            &mut bench.out,
+        );
         assert_eq!(bench.wanted()[0], expected);
     }
 }
@@ -199,7 +201,7 @@ fn who_waits_is_told_that_the_worker_has_failed() {
     assert_eq!(bench.wanted(), ["1: error 66", "demoted"]);
     bench.change(Role::Secondary, 2, false, true);
     bench.wanted();
-    bench.event(Event::Exited(Exit::Signal(11)));
+    bench.event(Event::Exited(Exit::Signal(11), String::new()));
     assert_eq!(bench.wanted(), ["2: error 5", "pause 1"]);
     bench.change(Role::Secondary, 3, false, true);
     bench.role(Role::Init, 4);
@@ -233,7 +235,7 @@ fn a_provider_in_use_stays_if_that_was_wanted() {
 #[test]
 fn what_nobody_serves_may_be_in_use() {
     let mut bench = Bench::with(Role::Primary);
-    bench.event(Event::Exited(Exit::Signal(11)));
+    bench.event(Event::Exited(Exit::Signal(11), String::new()));
     bench.wanted();
     bench.change(Role::Init, 1, true, false);
     assert_eq!(bench.wanted(), ["1: error 16"]);
@@ -340,7 +342,7 @@ fn what_follows_when_a_worker_ends_by_itself() {
         (Role::Secondary, code(0), "pause 1"),
     ] {
         let mut bench = Bench::with(role);
-        bench.event(Event::Exited(exit));
+        bench.event(Event::Exited(exit, String::new()));
         assert_eq!(bench.wanted(), [expected], "{role} {exit:?}");
         if expected == "demoted" {
             assert_eq!(bench.machine.role(), Role::Init);
@@ -358,7 +360,7 @@ fn a_crash_loop_slows_down() {
     let mut bench = Bench::with(Role::Primary);
     let mut pauses = Vec::new();
     for _ in 0..6 {
-        bench.event(Event::Exited(Exit::Signal(11)));
+        bench.event(Event::Exited(Exit::Signal(11), String::new()));
         pauses.push(bench.wait().as_secs());
     }
     assert_eq!(pauses, [1, 2, 4, 8, 10, 10]);

@@ -127,9 +127,9 @@ impl Unit {
             let seconds = self
                 .machine
                 .due()
-                .map_or(0, |due| due.saturating_duration_since(now).as_secs());
+                .map_or(0, |due| due.saturating_duration_since(now).as_secs() + 1);
             report.state = "restarting".into();
-            report.reason = format!("its worker process {exit}; the log says why");
+            report.reason = format!("its worker process {exit}");
             report.since = now.duration_since(since).as_secs();
             report.next = format!("it is started again in {seconds} s");
         } else {

@@ -44,6 +44,8 @@ pub(super) struct Unit {
     lines: Limit,
     restarts: u64,
     last_exit: Option<(String, Instant)>,
+    /// The last error that the worker told of.
+    last_words: Option<String>,
     pub(super) last_refusal: Option<(String, Instant)>,
 }
 
@@ -80,6 +82,7 @@ impl Unit {
             lines: Limit::new(limit::WORKER),
             restarts: 0,
             last_exit: None,
+            last_words: None,
             last_refusal: None,
         }
     }
@@ -190,6 +193,7 @@ impl Unit {
 
     /// Starts a worker, whose first message says what it is for.
     fn start(&mut self, task: Task, now: Instant, around: &mut Around) {
+        self.last_words = None;
         let name = &self.config.name;
         let (title, message) = match task {
             Task::Primary => (Title::Primary.of(name), self.start_message(true, around)),
@@ -218,6 +222,7 @@ impl Unit {
             }
             Err(error) => {
                 log::error!("{}Unable to start worker process: {error}.", self.about());
+                self.last_exit = Some((format!("could not be started: {error}"), now));
                 self.event(Event::NotStarted, now, around);
             }
         }
@@ -348,6 +353,9 @@ impl Unit {
         };
         let line = format_args!("{about}{}", log::cut(&text));
         self.lines.log(level, line);
+        if level == Level::Error {
+            self.last_words = Some(text);
+        }
     }
 
     fn heard_event(&mut self, event: ipc::Event, now: Instant, around: &mut Around) {
@@ -415,6 +423,13 @@ impl Unit {
             &Refusal::new(ECANCELED, "its worker process has ended"),
             around,
         );
+        // Its last error is why it gave up; one that was killed had no time for words.
+        let how = match (exit, self.last_words.take()) {
+            (Exit::Code(1..), Some(words)) => {
+                format!("{exit}: {}", log::cut(words.trim_end_matches('.')))
+            }
+            _ => exit.to_string(),
+        };
         let about = self.about();
         if self.machine.expects_end() && exit == Exit::Code(0) {
             log::debug!(1, "{about}Worker process {pid} stopped.");
@@ -428,9 +443,9 @@ impl Unit {
                     log::error!("{about}Worker process killed (pid={pid}, signal={signal}).");
                 }
             }
-            self.last_exit = Some((exit.to_string(), now));
+            self.last_exit = Some((how.clone(), now));
         }
-        self.event(Event::Exited(exit), now, around);
+        self.event(Event::Exited(exit, how), now, around);
     }
 
     /// Its socket and what to wait for there.
