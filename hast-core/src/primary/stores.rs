@@ -72,7 +72,6 @@ impl Primary {
         if stored {
             self.stores.map_confirmed = self.stores.map_begun;
         } else {
-            self.watch.counted.write_errors += 1;
             self.note(Trouble::Map);
         }
         let mut waiting = core::mem::take(&mut self.marked);

@@ -7,6 +7,7 @@
 //! | `primary`, `secondary` | hast-core's machines and what they ask for |
 //! | `local`, `area`, `stores` | the component: opening it, its data, its map and metadata |
 //! | `buffers` | payloads |
+//! | `jobs` | requests to the component |
 //! | `input`, `output`, `wire` | the two directions of a link |
 //! | `parent` | the channel to the daemon |
 //! | `title` | what ps(1) shows |
@@ -16,6 +17,7 @@
 mod area;
 mod buffers;
 mod input;
+mod jobs;
 mod local;
 mod output;
 mod parent;
@@ -107,6 +109,12 @@ pub fn run() -> ExitCode {
         // Nobody is there to be told.
         return ExitCode::from(Failure::TEMPORARY);
     };
+    let parent = Arc::new(Parent::new(channel));
+    let start_log = |debug| {
+        let parent = Arc::clone(&parent);
+        let lines = move |level, text: &str| parent.log(level, text);
+        log::start("hastd", log::Sink::Function(Arc::new(lines)), debug);
+    };
     let (start, descriptors) = match daemon.receive() {
         Ok(Received {
             message: ToWorker::Start(start),
@@ -115,7 +123,10 @@ pub fn run() -> ExitCode {
         Ok(Received {
             message: ToWorker::Clean { provider },
             ..
-        }) => return clean(&Parent::new(channel), &provider),
+        }) => {
+            start_log(0);
+            return clean(&parent, &provider);
+        }
         _ => return ExitCode::from(Failure::TEMPORARY),
     };
     let mut descriptors = descriptors.into_iter();
@@ -124,10 +135,7 @@ pub fn run() -> ExitCode {
         // For a panic's last words.
         let _ = nix::unistd::dup2_stderr(&stderr);
     }
-    let parent = Arc::new(Parent::new(channel));
-    let logging = Arc::clone(&parent);
-    let lines = move |level, text: &str| logging.log(level, text);
-    log::start("hastd", log::Sink::Function(Arc::new(lines)), start.debug);
+    start_log(start.debug);
     let ended = if start.primary {
         primary::run(start, program, daemon, &parent)
     } else {
