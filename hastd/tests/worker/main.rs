@@ -4,6 +4,17 @@
 
 mod bad_input;
 mod captures;
+mod failover;
 mod harness;
+mod hostile;
 mod in_use;
+#[cfg(target_os = "linux")]
+mod media;
 mod pair;
+mod peers;
+mod quirks;
+mod reconfigure;
+mod requests;
+mod split_brain;
+mod stopping;
+mod sync;
