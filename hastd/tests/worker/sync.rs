@@ -122,6 +122,9 @@ fn what_only_the_secondary_has_is_read_through_it_and_copied_back() {
     let mut secondary = nodes.start(false, settings(Replication::Async));
     let mut primary = nodes.start(true, settings(Replication::Async));
     let _link = connect(&mut primary, &mut secondary);
+    // Nothing had to be stored first: it is connected at once, and still says
+    // to whom.
+    secondary.logged("Primary tcp://127.0.0.1:1 connected.");
     secondary.logged("primary-outdated");
     let mut client = Client::connect(&nodes.socket()).unwrap();
     let read = client.read(EXTENT, 4096).unwrap().unwrap();

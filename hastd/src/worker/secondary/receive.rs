@@ -164,9 +164,10 @@ impl Shell {
         if let Some(replies) = self.peers.shut_down() {
             self.output.close(&[replies]);
         }
+        // What comes of it is logged with it.
+        self.peers.state.lock().address = address;
         let session = self.event(|machine, out| machine.hello(hello, out));
         let mut state = self.peers.state.lock();
-        state.address = address;
         state.link = Some(Link {
             session,
             requests,
