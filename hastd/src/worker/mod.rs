@@ -33,7 +33,7 @@ pub use title::{Title, is_worker};
 use crate::ipc::{Channel, ChannelError, Received, Receiver, Sandbox, ToWorker};
 use crate::log;
 use crate::sandbox::{self, SandboxError};
-use ggate::daemon::{self, Signal};
+use ggate::daemon::{self, Signal, pause};
 use ggate::gate::{self, GateId, Ggctl};
 use hast_core::primary::Millis;
 use nix::errno::Errno;
@@ -51,6 +51,10 @@ const STOP_PATIENCE: Duration = Duration::from_secs(20);
 
 /// How often the machines are told the time.
 const TICK: Duration = Duration::from_millis(500);
+
+/// Ticks after which memory that nobody needed meanwhile is given back: ten
+/// seconds' worth. There may be many resources, and few that are busy.
+const REST: u32 = 20;
 
 /// Why a worker ends. The exit status tells the daemon whether it is worth
 /// starting another one: spec/hast-behaviour.md section 1.1.
@@ -105,6 +109,7 @@ impl Daemon {
 /// A worker's whole life; its socket to the daemon is standard input.
 #[must_use]
 pub fn run() -> ExitCode {
+    give_back_what_is_freed();
     let Ok((mut daemon, channel)) = inherited() else {
         // Nobody is there to be told.
         return ExitCode::from(Failure::TEMPORARY);
@@ -212,6 +217,32 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Failure
     daemon::spawn(name, work)?;
     Ok(())
 }
+
+/// The thread `timertd`; never returns.
+fn run_timer(tick: impl Fn(), rest: impl Fn()) -> ! {
+    loop {
+        for _ in 0..REST {
+            tick();
+            pause(TICK);
+        }
+        rest();
+    }
+}
+
+/// A worker that was busy must not hold for ever what it needed then. Only
+/// glibc has to be told: it would keep buffers of a megabyte as it keeps small
+/// ones once it has seen one freed.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[allow(unsafe_code)]
+fn give_back_what_is_freed() {
+    const THRESHOLD: libc::c_int = 128 << 10;
+    // SAFETY: this sets a number, while there is one thread. If it fails,
+    // memory is kept.
+    unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, THRESHOLD) };
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+const fn give_back_what_is_freed() {}
 
 /// SIGTERM and SIGINT mean what [`ToWorker::Stop`] means.
 fn on_termination(stop: impl Fn() + Send + 'static) -> Result<(), Failure> {

@@ -64,7 +64,7 @@ pub(crate) fn start_of(name: &str, local: &Path, primary: bool, settings: Settin
         local: local.into(),
         remote: primary.then(|| "the other node".into()),
         settings,
-        memory: 32 << 20,
+        memory: hast::config::DEFAULT_MEMORY,
         stop_on_impossible: true,
         debug: 2,
         sandbox: None,

@@ -10,6 +10,8 @@ mod hostile;
 mod in_use;
 #[cfg(target_os = "linux")]
 mod media;
+#[cfg(target_os = "linux")]
+mod memory;
 mod pair;
 mod peers;
 mod quirks;

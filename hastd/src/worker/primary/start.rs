@@ -13,10 +13,9 @@ use crate::worker::parent::Parent;
 use crate::worker::stores::Stores;
 use crate::worker::wire::Wire;
 use crate::worker::{
-    Clock, Daemon, Failure, TICK, Title, give_up_privileges, millis, on_termination, spawn,
+    Clock, Daemon, Failure, Title, give_up_privileges, millis, on_termination, run_timer, spawn,
 };
 use ggate::buffer::Pool;
-use ggate::daemon::pause;
 use ggate::disk::Disk;
 use ggate::gate::handle::Handle;
 use ggate::gate::serve::Ended;
@@ -192,10 +191,7 @@ fn start_threads(shell: &Arc<Shell>) -> Result<(), Failure> {
 fn start_timer(shell: &Arc<Shell>) -> Result<(), Failure> {
     let shell = Arc::clone(shell);
     spawn("timertd", move || {
-        loop {
-            shell.tick();
-            pause(TICK);
-        }
+        run_timer(|| shell.tick(), || shell.rest())
     })
 }
 

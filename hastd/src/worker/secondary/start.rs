@@ -13,11 +13,10 @@ use crate::worker::parent::{Complaints, Parent};
 use crate::worker::title;
 use crate::worker::wire::Wire;
 use crate::worker::{
-    Clock, Daemon, Failure, STOP_PATIENCE, TICK, Title, exit, give_up_privileges, on_termination,
-    spawn,
+    Clock, Daemon, Failure, STOP_PATIENCE, Title, exit, give_up_privileges, on_termination,
+    run_timer, spawn,
 };
 use ggate::buffer::Pool;
-use ggate::daemon::pause;
 use ggate::disk::Disk;
 use ggate::gate::{self, GateId};
 use ggate::media::Media as _;
@@ -128,10 +127,7 @@ fn start_threads(shell: &Arc<Shell>) -> Result<(), Failure> {
     with("storetd", |shell| shell.run_stores())?;
     with("recvtd", |shell| shell.receive())?;
     with("timertd", |shell| {
-        loop {
-            shell.tick();
-            pause(TICK);
-        }
+        run_timer(|| shell.tick(), || shell.pool.rest())
     })?;
     let shell = Arc::clone(shell);
     on_termination(move || shell.stop(0))
