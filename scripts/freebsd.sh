@@ -26,7 +26,7 @@ for target in $TARGETS; do
 		else
 			use_sdk "$target"
 			build=zigbuild
-			cargo=cargo-zigbuild
+			cargo="cargo-zigbuild"
 		fi
 		# $FREEBSD_BUILD_STD is a list of options.
 		# shellcheck disable=SC2086

@@ -2,7 +2,7 @@
 # Installs on Debian what the tests with real clients, the drift test, the
 # demo and the FreeBSD SDK need. Quiet when everything is there.
 set -eu
-wanted="make fio qemu-utils libnbd-bin nbdkit e2fsprogs libclang-dev python3-venv xz-utils valgrind"
+wanted="make fio qemu-utils libnbd-bin nbdkit e2fsprogs libclang-dev python3-venv xz-utils valgrind procps mandoc shellcheck bmake zsh tcsh"
 
 if ! command -v dpkg-query >/dev/null; then
 	# Elsewhere a test that misses a program names it.

@@ -4,7 +4,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 unfound=0
-for bug in ${*:-k1 k3 k4 k5 k7 k8 k10 k12 k13 k15}; do
+[ $# -gt 0 ] || set -- k1 k3 k4 k5 k7 k8 k10 k12 k13 k15
+for bug; do
 	RUSTFLAGS="--cfg hast_bug=\"$bug\"" cargo build --quiet --release --locked \
 	    --target-dir target/bugs -p sim
 	start=0

@@ -5,7 +5,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 
 failed=
-for script in ggate hast interop deadlock; do
+for script in ggate hast interop deadlock rc; do
 	echo "== $script"
 	sh "tests/freebsd/$script.sh" || failed="$failed $script"
 done

@@ -16,6 +16,23 @@ sh scripts/install.sh -l | sed 's|^share/man/.*|&.gz|' | sort >"$stage/plist"
 make=port/pkg-plist
 diff "$stage/plist" port/pkg-plist || fail "is not what scripts/install.sh -l lists"
 
+# The port installs the same, with its own makefile, as far as it can be read
+# without the ports tree.
+make=port/Makefile
+bmake=$(command -v bmake || command -v make)
+mkdir "$stage/mk"
+: >"$stage/mk/bsd.port.mk"
+port() {
+	"$bmake" -r -m "$stage/mk" -f port/Makefile "$@"
+}
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
+[ "$(port -V DISTVERSION)" = "$version" ] || fail "has not version $version"
+port do-install WRKSRC=. STAGEDIR="$stage/port" PREFIX=/usr/local SETENV=env SH=sh \
+    CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}" STRIP_CMD=: >/dev/null
+(cd "$stage/port/usr/local" && find . -type f) | sed -e 's|^\./||' -e 's|^share/man/.*|&.gz|' |
+    sort >"$stage/found"
+diff "$stage/plist" "$stage/found" || fail "installs other files than its list has"
+
 for make in ${MAKES:-make bmake}; do
 	command -v "$make" >/dev/null || fail "it is missing; run scripts/setup.sh"
 	$make install DESTDIR="$stage/$make" PREFIX=/opt/highgate >/dev/null
@@ -29,7 +46,7 @@ for make in ${MAKES:-make bmake}; do
 	done
 	# The usage text: it is the right program.
 	"$root/sbin/hastctl" help | grep -q 'hastctl create' || fail "hastctl help"
-	if grep -rlI '%%' "$root/etc" "$root/share/examples"; then
+	if grep -rlI '%%PREFIX%%' "$root/etc" "$root/share/examples"; then
 		fail "these do not say where they are"
 	fi
 	for script in "$root"/etc/rc.d/* "$root"/share/examples/hast/rc "$root/share/examples/hast/hast-switch"; do

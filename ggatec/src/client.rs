@@ -3,7 +3,7 @@
 //! `sendtd` takes requests from the gate and sends them, `recvtd` receives the
 //! replies and completes them, `linktd` sets up a new session when one is lost.
 //! Locks are taken in the order [`Client::out`], [`Client::state`]; neither is
-//! held while a request is completed, and `state` never during a system call.
+//! held during a system call or while a request is completed.
 
 use ggate::buffer::Pool;
 use ggate::gate::handle::Handle;
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crate::durability::{Durability, Verdict};
 use crate::link::Link;
-use crate::send::Out;
+use crate::send::Outgoing;
 use crate::unanswered::{MAX_BYTES, Unanswered};
 
 /// Memory for payloads, in bytes: what may be unanswered, one request beyond
@@ -33,8 +33,8 @@ pub(crate) struct Client {
     pub(crate) gate: Handle,
     pub(crate) pool: Pool,
     pub(crate) link: Link,
-    /// The sending side of the session, and frames to be sent together.
-    pub(crate) out: Mutex<Out>,
+    /// The sending side.
+    pub(crate) out: Outgoing,
     pub(crate) state: Mutex<State>,
     /// The server's kind does not survive a FLUSH (FreeBSD 12.1).
     pub(crate) flush_unsupported: AtomicBool,
@@ -62,7 +62,7 @@ impl Client {
             gate,
             pool: Pool::new(MEMORY),
             link: Link::new(),
-            out: Mutex::new(Out::default()),
+            out: Outgoing::new(),
             state: Mutex::new(State {
                 unanswered: Unanswered::new(),
                 durability: Durability::default(),
@@ -104,7 +104,7 @@ impl Client {
         }
         drop(state);
         // What is still to be sent would otherwise wait for its own replies.
-        self.out.lock().flush(self);
+        self.send();
         state = self.state.lock();
         while !state.unanswered.has_room() {
             state.waiting_for_room = true;

@@ -95,6 +95,8 @@ fn serve(
         second.stand_by(&mut Receiver::new(&standby));
     })
     .map_err(&threads)?;
+    let sender = Arc::clone(client);
+    daemon::spawn("sendtd", move || sender.send_stalled()).map_err(&threads)?;
     let supervisor = Supervisor::new(Arc::clone(client), server, medium);
     daemon::spawn("linktd", || supervisor.run()).map_err(&threads)?;
     ready.detach().map_err(system("leave the terminal"))?;

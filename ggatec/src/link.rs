@@ -122,7 +122,7 @@ pub(crate) fn begin(client: &Client, number: u64, session: Session) -> io::Resul
     state.replies = Some(Replies::new(number, replies));
     client.link.changed.notify_all();
     drop(state);
-    client.out.lock().begin(client, number, requests);
+    client.begin(number, requests);
     Ok(())
 }
 
@@ -154,7 +154,6 @@ impl Supervisor {
     pub(crate) fn run(mut self) {
         loop {
             self.client.link.wait_until_lost();
-            self.client.out.lock().end();
             self.suspect_flush();
             loop {
                 let next = Instant::now() + RETRY;

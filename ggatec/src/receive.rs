@@ -3,19 +3,14 @@
 use ggate::errno::WireErrno;
 use ggate::gate::role::Actor;
 use ggate::gate::{Command, Outcome, Request, Seq};
-use ggate::net::read_ahead;
-use ggate::wire::Reply;
-use std::io::{self, Read};
+use ggate::wire::{Input, Reply};
+use std::io;
 use std::net::TcpStream;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
 use crate::client::Client;
 use crate::send::on_wire;
-
-/// How much is asked of the socket at once, in bytes: many replies to small
-/// requests in one system call.
-const INPUT: usize = 256 * 1024;
 
 /// Memory for the data of READs that is kept, in bytes: the largest one that
 /// FreeBSD's kernels ask for by default, or many small ones.
@@ -31,11 +26,7 @@ pub(crate) const SILENCE: Duration = Duration::from_secs(4);
 pub(crate) struct Replies {
     session: u64,
     stream: TcpStream,
-    input: Box<[u8]>,
-    start: usize,
-    end: usize,
-    /// Bytes of the payload received last.
-    last_payload: usize,
+    input: Input,
 }
 
 /// Why a session cannot go on.
@@ -44,7 +35,7 @@ enum Lost {
     #[error("the server closed the connection")]
     Closed,
     #[error("receiving failed: {0}")]
-    Io(#[from] io::Error),
+    Io(#[source] io::Error),
     #[error("no sign of life from the server for {} s", SILENCE.as_secs())]
     Silent,
     #[error("there is a newer session")]
@@ -208,62 +199,46 @@ impl Replies {
         Self {
             session,
             stream,
-            input: vec![0; INPUT].into_boxed_slice(),
-            start: 0,
-            end: 0,
-            last_payload: 0,
+            input: Input::default(),
         }
     }
 
     fn reply(&mut self) -> Result<Reply, Lost> {
-        while self.end - self.start < Reply::SIZE {
-            self.input.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
-            let ahead = read_ahead(self.input.len() - self.end, self.last_payload);
-            self.end += read(&self.stream, &mut self.input[self.end..][..ahead])?;
+        loop {
+            if let Some(header) = self.input.header() {
+                return Ok(Reply::decode(&header));
+            }
+            something(self.input.fill(&self.stream))?;
         }
-        let bytes = &self.input[self.start..self.start + Reply::SIZE];
-        self.start += Reply::SIZE;
-        let bytes = bytes.try_into().expect("the length of a header");
-        Ok(Reply::decode(bytes))
     }
 
     /// Whether a whole reply is here, with a payload of at most `room` bytes.
     fn has_reply(&self, room: usize) -> bool {
-        let here = &self.input[self.start..self.end];
-        let Some((header, behind)) = here.split_first_chunk() else {
-            return false;
-        };
-        let length = usize::try_from(Reply::decode(header).payload_len()).expect("64-bit systems");
-        length <= room.min(behind.len())
+        self.input.peek().is_some_and(|(header, behind)| {
+            let length = Reply::decode(header).payload_len();
+            usize::try_from(length).expect("64-bit systems") <= room.min(behind)
+        })
     }
 
     /// The payload behind a header: first what is here already.
     fn payload(&mut self, data: &mut [u8]) -> Result<(), Lost> {
-        self.last_payload = data.len();
-        let here = data.len().min(self.end - self.start);
-        data[..here].copy_from_slice(&self.input[self.start..self.start + here]);
-        self.start += here;
-        let mut filled = here;
+        let mut filled = self.input.take(data);
         while filled < data.len() {
-            filled += read(&self.stream, &mut data[filled..])?;
+            filled += something(self.input.receive(&self.stream, &mut data[filled..]))?;
         }
         Ok(())
     }
 }
 
-/// One read; silence beyond the limit set on the socket ends the session.
-fn read(mut stream: &TcpStream, data: &mut [u8]) -> Result<usize, Lost> {
-    loop {
-        match stream.read(data) {
-            Ok(0) => return Err(Lost::Closed),
-            Ok(read) => return Ok(read),
-            Err(error) => match error.kind() {
-                io::ErrorKind::Interrupted => {}
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => return Err(Lost::Silent),
-                _ => return Err(error.into()),
-            },
-        }
+/// What one call received; silence beyond the limit set on the socket ends the
+/// session.
+fn something(received: io::Result<usize>) -> Result<usize, Lost> {
+    match received {
+        Ok(0) => Err(Lost::Closed),
+        Ok(received) => Ok(received),
+        Err(error) => Err(match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Lost::Silent,
+            _ => Lost::Io(error),
+        }),
     }
 }

@@ -1,31 +1,51 @@
 //! `sendtd`: from the gate to the server.
+//!
+//! Requests are queued in the order in which the gate hands them out, and go
+//! several to a system call. The thread that takes them from the gate sends
+//! them, too, when it would have to wait for the next one or has put together
+//! enough; it never waits for the server. What the connection does not take at
+//! once is left to another thread, which alone does.
 
-use ggate::buffer::Buf;
 use ggate::gate::serve::{Handler, Payload};
-use ggate::gate::{Command, Outcome, Request, Seq};
-use ggate::wire;
+use ggate::gate::{Command, Outcome, Request};
+use ggate::wire::{self, Frame, Frames, Progress, wait_writable};
 use nix::errno::Errno;
-use std::io::{self, IoSlice, Write};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::collections::VecDeque;
 use std::net::TcpStream;
+use std::sync::Arc;
 
 use crate::client::Client;
 use crate::durability::Covers;
 
-/// Frames that go out in one system call at the most: two parts each, well
-/// under the 1024 parts that systems take.
+/// Frames that are put together at the most: as many as one call sends.
 const MAX_FRAMES: usize = 64;
 
-/// Payload bytes after which a batch goes out: beyond the size of a socket
-/// buffer nothing is won by waiting for more.
+/// Bytes after which a batch goes out: beyond the size of a socket buffer
+/// nothing is won by waiting for more.
 const MAX_BATCH_BYTES: usize = 256 * 1024;
 
-/// The sending side of a session, and what is to be sent together. Without a
-/// session nothing is sent; requests wait in the table of the unanswered.
-#[derive(Debug, Default)]
-pub(crate) struct Out {
-    session: Option<Session>,
-    batch: Vec<Frame>,
+/// The sending side: what is to be sent, and over which session. Without one
+/// nothing is sent; requests wait in the table of the unanswered.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    state: Mutex<State>,
+    /// What the sending thread has taken off the queue. Only that thread locks
+    /// it, so it never waits.
+    batch: Mutex<Frames>,
+    /// Wakes the thread that may wait for the server.
+    stalled: Condvar,
+    /// Signalled when nobody sends any more.
+    idle: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    session: Option<Arc<Session>>,
+    queue: VecDeque<Frame>,
+    /// Bytes in the queue.
     bytes: usize,
+    sender: Sender,
 }
 
 #[derive(Debug)]
@@ -34,11 +54,14 @@ struct Session {
     stream: TcpStream,
 }
 
-#[derive(Debug)]
-struct Frame {
-    header: [u8; wire::Request::SIZE],
-    seq: Seq,
-    payload: Option<Buf>,
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Sender {
+    /// Nobody sends.
+    Idle,
+    /// Some thread does.
+    Busy,
+    /// The connection takes no more for the moment: the other thread's turn.
+    Stalled,
 }
 
 impl Handler for Client {
@@ -49,19 +72,19 @@ impl Handler for Client {
     fn handle(&self, request: &Request, payload: Payload<'_>) {
         if let Err(errno) = self.forward(request, payload) {
             // DONE may hold this thread; what was taken before must not wait.
-            self.out.lock().flush(self);
+            self.send();
             self.gate.done(request, Outcome::Error(errno));
         }
     }
 
     fn idle(&self) {
-        self.out.lock().flush(self);
+        self.send();
     }
 }
 
 impl Client {
-    /// Puts a request into the table and into the batch, or says with which
-    /// error it is to be completed here.
+    /// Puts a request into the table and the queue, or says with which error it
+    /// is to be completed here.
     fn forward(&self, request: &Request, payload: Payload<'_>) -> Result<(), Errno> {
         match request.command {
             Command::Read | Command::Write | Command::Flush => {}
@@ -69,11 +92,14 @@ impl Client {
                 return Err(Errno::EOPNOTSUPP);
             }
         }
-        let header = on_wire(request).ok_or(Errno::EINVAL)?.encode();
+        let header = on_wire(request).ok_or(Errno::EINVAL)?;
         let payload = (request.command == Command::Write).then(|| payload.detach());
-        let mut out = self.out.lock();
+        let mut out = self.out.state.lock();
         self.enter(request)?;
-        out.push(self, header, request.seq, payload);
+        out.push(Frame::request(header, payload));
+        if out.queue.len() >= MAX_FRAMES || out.bytes >= MAX_BATCH_BYTES {
+            self.send_locked(out);
+        }
         Ok(())
     }
 
@@ -108,101 +134,148 @@ pub(crate) fn on_wire(request: &Request) -> Option<wire::Request> {
     wire::Request::new(command, request.range, request.seq)
 }
 
-impl Out {
-    /// A new session: everything that is unanswered is sent again, in the old
-    /// order, before anything else.
-    pub(crate) fn begin(&mut self, client: &Client, number: u64, stream: TcpStream) {
-        // Without a session this gives the payloads of a batch that was begun
-        // meanwhile back to the table, to be sent in their turn.
-        self.session = None;
-        self.flush(client);
-        self.session = Some(Session { number, stream });
-        let again = client.state.lock().unanswered.in_order();
-        for seq in again {
-            let lent = client.state.lock().unanswered.lend(seq);
-            if let Some((request, payload)) = lent {
-                let header = on_wire(&request).expect("it was sent before");
-                self.push(client, header.encode(), seq, payload);
-            }
-        }
-        self.flush(client);
-    }
-
-    /// The session is over.
-    pub(crate) fn end(&mut self) {
-        self.session = None;
-    }
-
-    fn push(
-        &mut self,
-        client: &Client,
-        header: [u8; wire::Request::SIZE],
-        seq: Seq,
-        payload: Option<Buf>,
-    ) {
-        self.bytes += payload.as_ref().map_or(0, |p| p.len());
-        self.batch.push(Frame {
-            header,
-            seq,
-            payload,
-        });
-        if self.batch.len() == MAX_FRAMES || self.bytes >= MAX_BATCH_BYTES {
-            self.flush(client);
-        }
-    }
-
-    /// Sends the batch and gives the payloads back to the table.
-    pub(crate) fn flush(&mut self, client: &Client) {
-        if self.batch.is_empty() {
-            return;
-        }
-        if let Some(session) = &self.session
-            && let Err(error) = write_all(&session.stream, &self.batch)
-        {
-            client
-                .link
-                .fail(session.number, &format!("sending failed: {error}"));
-            self.session = None;
-        }
-        let mut state = client.state.lock();
-        for frame in self.batch.drain(..) {
-            if let Some(payload) = frame.payload {
-                state.unanswered.give_back(frame.seq, payload);
-            }
-        }
-        self.bytes = 0;
+impl State {
+    fn push(&mut self, frame: Frame) {
+        self.bytes += frame.size();
+        self.queue.push_back(frame);
     }
 }
 
-/// Writes all frames with as few system calls as the socket allows.
-fn write_all(mut stream: &TcpStream, frames: &[Frame]) -> io::Result<()> {
-    let mut parts = [IoSlice::new(&[]); 2 * MAX_FRAMES];
-    let mut used = 0;
-    for frame in frames {
-        parts[used] = IoSlice::new(&frame.header);
-        used += 1;
-        if let Some(payload) = &frame.payload {
-            parts[used] = IoSlice::new(payload);
-            used += 1;
+impl Outgoing {
+    pub(crate) const fn new() -> Self {
+        Self {
+            state: Mutex::new(State {
+                session: None,
+                queue: VecDeque::new(),
+                bytes: 0,
+                sender: Sender::Idle,
+            }),
+            batch: Mutex::new(Frames::new()),
+            stalled: Condvar::new(),
+            idle: Condvar::new(),
         }
     }
-    let mut parts = &mut parts[..used];
-    while !parts.is_empty() {
-        match stream.write_vectored(parts) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => IoSlice::advance_slices(&mut parts, written),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+}
+
+impl Client {
+    /// A new session: everything that is unanswered is sent again, in the old
+    /// order, before anything else.
+    pub(crate) fn begin(&self, number: u64, stream: TcpStream) {
+        let mut out = self.out.state.lock();
+        out.session = None;
+        // Whoever sends finds the old connection shut down.
+        while out.sender != Sender::Idle {
+            self.out.idle.wait(&mut out);
+        }
+        // What was queued meanwhile is in the table, to be sent in its turn.
+        self.give_back(out.queue.drain(..));
+        out.bytes = 0;
+        let mut table = self.state.lock();
+        for seq in table.unanswered.in_order() {
+            if let Some((request, payload)) = table.unanswered.lend(seq) {
+                let header = on_wire(&request).expect("it was sent before");
+                out.push(Frame::request(header, payload));
+            }
+        }
+        drop(table);
+        out.session = Some(Arc::new(Session { number, stream }));
+        self.send_locked(out);
+    }
+
+    /// Sends what is queued, unless another thread is doing that.
+    pub(crate) fn send(&self) {
+        self.send_locked(self.out.state.lock());
+    }
+
+    fn send_locked(&self, mut out: MutexGuard<'_, State>) {
+        if out.sender == Sender::Idle && !out.queue.is_empty() {
+            out.sender = Sender::Busy;
+            self.pump(out, false);
         }
     }
-    Ok(())
+
+    /// Sends batch after batch until the queue is empty. If the connection is
+    /// full, waits for it or leaves the rest to the thread that may.
+    fn pump(&self, mut out: MutexGuard<'_, State>, may_wait: bool) {
+        let mut batch = self.out.batch.lock();
+        loop {
+            if batch.is_empty() {
+                if out.queue.is_empty() {
+                    out.sender = Sender::Idle;
+                    self.out.idle.notify_all();
+                    return;
+                }
+                batch.refill(&mut out.queue);
+                out.bytes = 0;
+            }
+            let session = out.session.clone();
+            let progress = MutexGuard::unlocked(&mut out, || {
+                self.send_batch(&mut batch, session.as_deref(), may_wait)
+            });
+            if let Progress::Full(_) = progress
+                && !may_wait
+            {
+                out.sender = Sender::Stalled;
+                self.out.stalled.notify_one();
+                return;
+            }
+        }
+    }
+
+    /// One attempt. What is out, or cannot be sent, goes back to the table.
+    fn send_batch(
+        &self,
+        batch: &mut Frames,
+        session: Option<&Session>,
+        may_wait: bool,
+    ) -> Progress {
+        let Some(session) = session else {
+            self.give_back(batch.drain());
+            return Progress::Done;
+        };
+        let progress = batch.send(&session.stream);
+        self.give_back(batch.drain_sent());
+        match progress {
+            Progress::Full(why) if may_wait => wait_writable(&session.stream, why),
+            Progress::Done | Progress::Full(_) => {}
+            Progress::Broken(error) => {
+                let why = format!("sending failed: {}", error.desc());
+                self.link.fail(session.number, &why);
+                self.give_back(batch.drain());
+            }
+        }
+        progress
+    }
+
+    /// Gives payloads back to the table.
+    fn give_back(&self, frames: impl Iterator<Item = Frame>) {
+        let mut state = self.state.lock();
+        for frame in frames {
+            if let (request, Some(payload)) = frame.into_request() {
+                state.unanswered.give_back(request.seq, payload);
+            }
+        }
+    }
+
+    /// The thread that waits for the server, as long as the process lives.
+    pub(crate) fn send_stalled(&self) {
+        let mut out = self.out.state.lock();
+        loop {
+            if out.sender == Sender::Stalled {
+                self.pump(out, true);
+                out = self.out.state.lock();
+            } else {
+                self.out.stalled.wait(&mut out);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use ggate::gate::handle::Handle;
-    use ggate::gate::{Cancel, Create, GateId, Ggctl, Modify, Started, Unit};
+    use ggate::gate::{Cancel, Create, GateId, Ggctl, Modify, Seq, Started, Unit};
     use ggate::range::ByteRange;
     use std::io::Read as _;
     use std::net::TcpListener;
@@ -256,13 +329,13 @@ mod tests {
         for seq in [1, 2] {
             let mut payload = client.pool.get(512);
             payload.fill(u8::try_from(seq).unwrap());
-            let header = on_wire(&write(seq)).unwrap().encode();
-            let mut out = client.out.lock();
+            let header = on_wire(&write(seq)).unwrap();
+            let mut out = client.out.state.lock();
             client.enter(&write(seq)).unwrap();
-            out.push(&client, header, Seq(seq), Some(payload));
+            out.push(Frame::request(header, Some(payload)));
         }
-        client.out.lock().begin(&client, 2, stream);
-        client.out.lock().flush(&client);
+        client.begin(2, stream);
+        client.send();
         drop(client);
         let mut sent = Vec::new();
         server.read_to_end(&mut sent).unwrap();

@@ -85,6 +85,36 @@ fn split(pair: &mut Pair) {
     pair.role(Side::A, "primary");
 }
 
+/// Base's daemon dies of such a `listen` (K33).
+#[test]
+fn two_nodes_find_one_another_over_unix_sockets() {
+    let mut pair = Pair::new(&[NAME], SIZE, "timeout 3");
+    for side in [Side::A, Side::B] {
+        let config = pair.config(side);
+        let mut text = std::fs::read_to_string(&config).unwrap();
+        for there in [Side::A, Side::B] {
+            let path = pair.sandbox.file(&format!("{there:?}.peer"));
+            let proxy = pair.proxies[there.other() as usize].address();
+            let ways = [("listen", pair.address(there)), ("remote", proxy)];
+            for (word, address) in ways {
+                let ours = format!("{word} uds://{}", path.display());
+                text = text.replace(&format!("{word} {address}"), &ours);
+            }
+        }
+        assert!(!text.contains("127.0.0.1"), "{text}");
+        std::fs::write(config, text).unwrap();
+    }
+    for (side, role) in [(Side::B, "secondary"), (Side::A, "primary")] {
+        pair.start(side);
+        pair.role(side, role);
+    }
+    pair.wait_for_sync(Side::A, NAME, SYNC);
+    write(&pair, Side::A, 1, 0xaa);
+    pair.stop(Side::A).expect_code(0);
+    pair.role(Side::B, "primary");
+    assert_eq!(read(&pair, Side::B, 1), 0xaa);
+}
+
 #[test]
 fn split_brain_is_reported_on_both_sides_and_resolved_by_copying_what_differs() {
     let mut pair = pair("");
@@ -308,6 +338,25 @@ fn stop_ends_the_daemon_in_order() {
     assert!(!pair.control(Side::A).exists());
     pair.stop(Side::B).expect_code(0);
     assert!(pair.data(Side::A, NAME) == pair.data(Side::B, NAME));
+}
+
+#[test]
+fn check_finds_components_that_cannot_be_paired() {
+    let mut pair = Pair::new(&[NAME], SIZE, "timeout 3");
+    let smaller = ["--force", "-m", "16M", "-e", "1M", NAME];
+    pair.hastctl(Side::B, "create", &smaller).expect_code(0);
+    for (side, role) in [(Side::B, "secondary"), (Side::A, "primary")] {
+        pair.start(side);
+        pair.hastctl(side, "role", &["--wait", role, NAME])
+            .expect_code(0);
+    }
+    let found = pair.hastctl(Side::A, "check", &[NAME]).expect_code(78);
+    for expected in [
+        "the data's size is ",
+        "an extent's size is 2097152 bytes here and 1048576 bytes there",
+    ] {
+        assert!(found.stdout.contains(expected), "{found:?}");
+    }
 }
 
 #[test]

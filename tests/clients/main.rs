@@ -1,6 +1,7 @@
 //! Whole programs with other people's clients, a module per client.
 //! `make test-clients` installs the clients and builds the programs first.
 
+mod completions;
 mod fio;
 mod libnbd;
 mod provider;

@@ -14,51 +14,6 @@ set -u
 # shellcheck source=tests/freebsd/nodes.sh
 . "$(dirname "$0")/nodes.sh"
 
-# ---- what the tests use
-
-# Mounts the provider of a node at `mnt`: mount_provider NODE [OPTION]...
-mount_provider() {
-	on=$1
-	shift
-	mkdir -p mnt
-	echo "$PWD/mnt" >>"$scratch/mounts"
-	must mount "$@" "$(device "$on")" mnt
-}
-
-unmount() {
-	must umount mnt
-}
-
-# A file system on a node's provider, mounted, with files in it; their
-# checksums are in `sums`.
-new_files() {
-	must newfs -U "$(device "$1")" >/dev/null
-	mount_provider "$@"
-	mkdir mnt/files
-	for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-		must dd if=/dev/random of=mnt/files/$n bs=1000 count=$((n * n)) 2>/dev/null
-	done
-	checksums mnt >sums
-}
-
-checksums() {
-	(cd "$1/files" && find . -type f -exec md5 -r {} + | sort -k 2)
-}
-
-# All files are in the file system that is mounted there.
-files_are_there() {
-	checksums "$1" | cmp - sums || fail "files differ"
-}
-
-# The file system of a node was left in order, and everything is in it.
-check_files() {
-	must fsck_ffs -n "$(device "$1")" >fsck.out
-	! grep -q 'NOT CLEAN\|INCONSISTEN' fsck.out || fail "$(cat fsck.out)"
-	mount_provider "$1"
-	files_are_there mnt
-	unmount
-}
-
 # ---- roles, data, take-over
 
 test_loads_the_kernel_module() {

@@ -51,14 +51,20 @@ until_() {
 	done
 }
 
-# Runs a command for at most so many seconds, and goes on without it even if
-# it cannot be killed. The status is 124 then.
+# Runs a command, or a function, for at most so many seconds. What it waits for
+# may be impossible to kill; then it is left behind. The status is 124.
 bounded() {
 	seconds=$1
 	shift
 	ended=$(mktemp "$scratch/ended.XXXXXX") || return 1
 	(
-		(trap - EXIT INT TERM; "$@")
+		(
+			trap - EXIT HUP INT PIPE TERM
+			# The only way for a shell to know its own pid.
+			# shellcheck disable=SC2016
+			sh -c 'echo $PPID' >"$ended.pid"
+			"$@"
+		)
 		echo $? >"$ended"
 	) &
 	waited=0
@@ -66,7 +72,10 @@ bounded() {
 		waited=$((waited + 1))
 		sleep 0.2
 	done
-	[ -s "$ended" ] || return 124
+	[ -s "$ended" ] || {
+		kill -9 "$(cat "$ended.pid")"
+		return 124
+	}
 	return "$(cat "$ended")"
 }
 
@@ -198,7 +207,7 @@ begin() {
 	scratch=$(mktemp -d "${TMPDIR:-/tmp}/highgate.XXXXXX") || exit 1
 	work=$scratch/work
 	trap 'clean_up; remove "$work" && rm -rf "$scratch"' EXIT
-	trap 'exit 1' HUP INT TERM
+	trap 'exit 1' HUP INT PIPE TERM
 	port=33080 passed=0 failed=0
 }
 

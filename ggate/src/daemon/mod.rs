@@ -13,7 +13,9 @@ mod signals;
 
 pub use exec::Exec;
 pub use pidfile::{PidFile, PidFileError};
-pub use protect::{load_module, protect};
+#[cfg(target_os = "freebsd")]
+pub(crate) use protect::load_module;
+pub use protect::protect;
 pub use signals::{Signal, on_signals};
 
 use crate::log::{self, Sink};

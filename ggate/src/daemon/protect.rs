@@ -55,9 +55,9 @@ fn protect_from_oom() -> io::Result<()> {
 }
 
 /// Loads a kernel module from `file` (`geom_gate`) unless a module `name`
-/// (`g_gate`) is there. Nothing to do where there are no such modules.
+/// (`g_gate`) is there.
 #[cfg(target_os = "freebsd")]
-pub fn load_module(file: &std::ffi::CStr, name: &std::ffi::CStr) -> io::Result<()> {
+pub(crate) fn load_module(file: &std::ffi::CStr, name: &std::ffi::CStr) -> io::Result<()> {
     // SAFETY: both take a NUL-terminated string and keep nothing of it (kld(3)).
     #[allow(unsafe_code)]
     let result = unsafe {
@@ -71,11 +71,4 @@ pub fn load_module(file: &std::ffi::CStr, name: &std::ffi::CStr) -> io::Result<(
         Ok(_) | Err(nix::errno::Errno::EEXIST) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
-}
-
-/// Loads a kernel module from `file` (`geom_gate`) unless a module `name`
-/// (`g_gate`) is there. Nothing to do where there are no such modules.
-#[cfg(not(target_os = "freebsd"))]
-pub fn load_module(_file: &std::ffi::CStr, _name: &std::ffi::CStr) -> io::Result<()> {
-    Ok(())
 }

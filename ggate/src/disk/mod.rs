@@ -1,8 +1,9 @@
 //! Disk threads: requests against a medium, in parallel, overlapping ones in
 //! order.
 //!
-//! A request that the medium answers from memory takes less time than waking
-//! another thread up, so [`Disk::submit`] then runs it on the calling thread.
+//! A request that the medium answers from memory is done before another thread
+//! has woken up, or would keep that one just as busy, so [`Disk::submit`] then
+//! runs it on the calling thread.
 //! Otherwise it goes to threads named `disktd`, which come when there is work
 //! for them, up to [`MAX_THREADS`], and go when there is none. What may run at
 //! the same time is decided by [`order`].
@@ -16,7 +17,7 @@ use crate::range::ByteRange;
 use nix::errno::Errno;
 use order::{Order, Ticket};
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use service::ServiceTimes;
+use service::{ServiceTimes, Stopwatch};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread;
@@ -171,8 +172,8 @@ impl<T: Send + 'static, D: Data> Disk<T, D> {
         &self.0.media
     }
 
-    /// Takes a request. It runs on the calling thread when the medium is faster
-    /// than a wake-up, even if the caller has more of them: handing over costs
+    /// Takes a request. It runs on the calling thread when the medium waits for
+    /// less than a wake-up, even if the caller has more of them: handing over costs
     /// both threads together as much, and whoever sent a batch over one
     /// connection gets it faster from one processor than that carries it.
     pub fn submit(&self, job: Job<T, D>) -> Submitted {
@@ -245,14 +246,14 @@ impl<T: Send + 'static, D: Data> Shared<T, D> {
         mut job: Job<T, D>,
     ) {
         state.running += 1;
-        let (result, taken) = MutexGuard::unlocked(state, || self.perform(&mut job));
+        let (result, waited) = MutexGuard::unlocked(state, || self.perform(&mut job));
         let State {
             order,
             ready,
             times,
             ..
         } = &mut **state;
-        times.record(job.op, job.range.length, taken);
+        times.record(job.op, job.range.length, waited);
         order.finish(ticket, |ticket, job| ready.push_back((ticket, job)));
         state.completing += 1;
         self.wake(state);
@@ -264,16 +265,16 @@ impl<T: Send + 'static, D: Data> Shared<T, D> {
         }
     }
 
-    /// The medium's part, and how long it took.
+    /// The medium's part, and how long it made us wait.
     fn perform(&self, job: &mut Job<T, D>) -> (nix::Result<()>, Duration) {
-        let begin = Instant::now();
+        let watch = Stopwatch::start(job.range.length);
         let result = match job.op {
             Op::Read => job.data.read_from(&*self.media, job.range),
             Op::Write => job.data.write_to(&*self.media, job.range),
             Op::Flush => self.media.flush(),
             Op::Delete => self.media.delete(job.range),
         };
-        (result, begin.elapsed())
+        (result, watch.waited())
     }
 
     /// Sees to it that somebody takes the ready jobs.

@@ -1,7 +1,14 @@
-//! How long a medium takes, as moving averages.
+//! How long a medium makes us wait, as moving averages.
+//!
+//! Another thread is worth a wake-up while one waits for a disk. While memory
+//! is copied it is not: the copy takes as long there, from a cache that has
+//! not seen the payload. So a large request that never gave the processor up
+//! counts as no wait, however long it took; for a small one, the clock alone
+//! is good enough.
 
 use super::Op;
-use std::time::Duration;
+use nix::sys::resource::{UsageWho, getrusage};
+use std::time::{Duration, Instant};
 
 /// What handing a request to another thread adds to its latency (measured on
 /// Linux and FreeBSD servers: 15 to 30 us).
@@ -12,6 +19,36 @@ const SMALL: u64 = 32 << 10;
 
 /// A new sample's share in the average is one of this many.
 const WEIGHT: u32 = 8;
+
+/// Measures the wait for one request on the calling thread.
+pub(super) struct Stopwatch {
+    begin: Instant,
+    /// How often the thread had slept before a large request.
+    sleeps: Option<i64>,
+}
+
+impl Stopwatch {
+    pub(super) fn start(length: u64) -> Self {
+        Self {
+            sleeps: if length > SMALL { sleeps() } else { None },
+            begin: Instant::now(),
+        }
+    }
+
+    pub(super) fn waited(self) -> Duration {
+        let taken = self.begin.elapsed();
+        if self.sleeps.is_some() && self.sleeps == sleeps() {
+            return Duration::ZERO;
+        }
+        taken
+    }
+}
+
+/// How often this thread has given its processor up to wait for something.
+fn sleeps() -> Option<i64> {
+    let usage = getrusage(UsageWho::RUSAGE_THREAD).ok()?;
+    Some(usage.voluntary_context_switches())
+}
 
 /// One average per kind of request; none before the first one was measured.
 #[derive(Default)]
@@ -28,11 +65,11 @@ fn class(op: Op, length: u64) -> usize {
 }
 
 impl ServiceTimes {
-    pub(super) fn record(&mut self, op: Op, length: u64, taken: Duration) {
+    pub(super) fn record(&mut self, op: Op, length: u64, waited: Duration) {
         let average = &mut self.0[class(op, length)];
         *average = Some(match *average {
-            None => taken,
-            Some(old) => (old * (WEIGHT - 1) + taken) / WEIGHT,
+            None => waited,
+            Some(old) => (old * (WEIGHT - 1) + waited) / WEIGHT,
         });
     }
 
@@ -75,6 +112,26 @@ mod tests {
             times.record(Op::Read, 512, FAST);
         }
         assert!(times.is_fast(Op::Read, 512));
+    }
+
+    /// The time of a copy depends on the machine's load; whether it slept does
+    /// not.
+    #[test]
+    fn a_large_copy_is_no_wait_and_a_sleep_is_one() {
+        let mut bytes = vec![1; 1 << 20];
+        // The system may make any thread wait, but not again and again.
+        let copies = (0..100).map(|_| {
+            let copy = Stopwatch::start(1 << 20);
+            bytes.rotate_left(1 << 19);
+            copy.waited()
+        });
+        assert!(copies.min() == Some(Duration::ZERO));
+        let sleep = Stopwatch::start(1 << 20);
+        std::thread::sleep(SLOW);
+        assert!(sleep.waited() >= SLOW);
+        let small = Stopwatch::start(4096);
+        std::thread::sleep(SLOW);
+        assert!(small.waited() >= SLOW);
     }
 
     #[test]

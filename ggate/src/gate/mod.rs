@@ -225,6 +225,20 @@ pub trait Ggctl: Send + Sync {
     /// signal came.
     fn start(&self, unit: Unit, payload: &mut [u8]) -> nix::Result<Started>;
 
+    /// [`Ggctl::start`] for callers who put off what they can do together with
+    /// the next request: `before_waiting` is called before there may be a wait,
+    /// perhaps more than once, and must not wait itself. The kernel does not
+    /// tell when it will make us wait.
+    fn start_after(
+        &self,
+        unit: Unit,
+        payload: &mut [u8],
+        before_waiting: &mut dyn FnMut(),
+    ) -> nix::Result<Started> {
+        before_waiting();
+        self.start(unit, payload)
+    }
+
     /// Completes a request that START handed out. Silently nothing when it is
     /// no longer outstanding; ENOENT when there is no such gate. The result of
     /// a READ must be as long as the request's range, else it fails with EIO.
@@ -259,15 +273,6 @@ pub trait Ggctl: Send + Sync {
         let _ = unit;
         None
     }
-
-    /// Whether the next START is certain to return at once, be it with EINTR
-    /// and no request. Callers that batch send what they have when this says no
-    /// and after EINTR, so a wrong yes stops them for good. The kernel does not
-    /// tell.
-    fn ready(&self, unit: Unit) -> bool {
-        let _ = unit;
-        false
-    }
 }
 
 /// The open files behind the kernel's gate, for who limits what can be done
@@ -290,13 +295,18 @@ pub fn open() -> io::Result<Box<dyn Ggctl>> {
     Ok(Box::new(software::Software::open()?))
 }
 
-/// [`open`] for who is about to create a gate: the kernel's is loaded first if
-/// it is not there.
-pub fn load_and_open() -> io::Result<Box<dyn Ggctl>> {
+/// Loads the kernel's gate if it is wanted and not there.
+pub fn load() -> io::Result<()> {
     #[cfg(target_os = "freebsd")]
     if !software::is_chosen() {
         crate::daemon::load_module(c"geom_gate", c"g_gate")?;
     }
+    Ok(())
+}
+
+/// [`open`] for who is about to create a gate.
+pub fn load_and_open() -> io::Result<Box<dyn Ggctl>> {
+    load()?;
     open()
 }
 

@@ -39,9 +39,8 @@ pub trait Handler: Sync {
         pool.get(length)
     }
 
-    /// Called after `handle` when no further request is known to wait, and
-    /// whenever there may be a wait: what was put together for one system call
-    /// should go now.
+    /// Called before there may be a wait, for the next request or for memory:
+    /// what was put together for one system call should go now. Must not wait.
     fn idle(&self);
 }
 
@@ -147,7 +146,11 @@ impl Actor<()> for Server<'_> {
         // of the gate; only what the next START says tells one from the other.
         let mut canceled = false;
         loop {
-            match self.gate.ctl.start(self.gate.unit, &mut self.buffer) {
+            let (gate, handler) = (self.gate, self.handler);
+            let started = gate
+                .ctl
+                .start_after(gate.unit, &mut self.buffer, &mut || handler.idle());
+            match started {
                 Ok(Started::Request(request)) => return ControlFlow::Continue(request),
                 Ok(Started::NeedBuffer(length)) => {
                     // The replies to what waits to be sent may have to make room.
@@ -158,8 +161,7 @@ impl Actor<()> for Server<'_> {
                 // Under load the gate ends while nobody is in START: then the
                 // first that is heard of it is that it is not there.
                 Ok(Started::Canceled) | Err(Errno::ENXIO) => return self.end(Ended::Destroyed),
-                // Perhaps in place of a request that had been announced.
-                Err(Errno::EINTR) => self.handler.idle(),
+                Err(Errno::EINTR) => {}
                 Err(errno) => return self.end(Ended::Failed(errno)),
             }
         }
@@ -178,9 +180,6 @@ impl Actor<()> for Server<'_> {
             pool: self.pool,
         };
         self.handler.handle(&request, payload);
-        if !self.gate.ctl.ready(self.gate.unit) {
-            self.handler.idle();
-        }
         // One large request must not keep its memory for ever.
         if self.buffer.len() > START_BUFFER {
             self.buffer = self.pool.get(START_BUFFER);

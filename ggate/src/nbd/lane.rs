@@ -16,6 +16,10 @@ use std::time::{Duration, Instant};
 /// Input buffer: more than two thousand headers, or fifteen 4 KiB writes.
 const INPUT_BUFFER: usize = 64 << 10;
 
+/// Memory for a payload that is collected aside, in bytes at a time: it grows
+/// with what has come and not with what was announced.
+const PART: usize = 256 << 10;
+
 /// What stands first in the input.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Peek {
@@ -115,11 +119,17 @@ impl Lane {
         count
     }
 
-    /// Moves up to `limit` bytes from the buffer behind `to`.
-    pub(crate) fn append_to(&mut self, to: &mut Vec<u8>, limit: usize) {
-        let count = limit.min(self.buffered());
-        to.extend_from_slice(&self.buffer[self.start..self.start + count]);
-        self.consume(count);
+    /// Moves what is here of a payload, of which so many bytes are missing,
+    /// behind `to`; says how much that was.
+    pub(crate) fn receive_behind(&mut self, to: &mut Vec<u8>, missing: usize) -> usize {
+        let begin = to.len();
+        to.resize(begin + missing.min(PART), 0);
+        let mut count = self.copy_out(&mut to[begin..]);
+        if count == 0 {
+            count = read_now(&self.conn, &mut to[begin..], &mut self.eof);
+        }
+        to.truncate(begin + count);
+        count
     }
 
     /// Reads what the socket has, as far as there is room.
@@ -130,21 +140,21 @@ impl Lane {
             self.start = 0;
         }
         let ahead = read_ahead(self.buffer.len() - self.end, self.payload);
-        let room = &mut self.buffer[self.end..][..ahead];
-        if room.is_empty() {
-            return;
-        }
-        match recv(self.conn.as_fd().as_raw_fd(), room, MsgFlags::MSG_DONTWAIT) {
-            Ok(0) => self.eof = true,
-            Ok(count) => self.end += count,
-            Err(Errno::EAGAIN | Errno::EINTR) => {}
-            Err(_) => self.conn.kill(),
+        if ahead > 0 {
+            let room = &mut self.buffer[self.end..][..ahead];
+            self.end += read_now(&self.conn, room, &mut self.eof);
         }
     }
 
-    /// Receives a payload, waiting for at most `budget` in all. The requests
-    /// behind it are taken along into the buffer.
-    pub(crate) fn receive(&mut self, payload: &mut [u8], budget: Duration) -> Received {
+    /// Receives a payload, waiting for at most `budget` in all, and not before
+    /// `before_waiting` was called. The requests behind it are taken along into
+    /// the buffer.
+    pub(crate) fn receive(
+        &mut self,
+        payload: &mut [u8],
+        budget: Duration,
+        before_waiting: &mut dyn FnMut(),
+    ) -> Received {
         let mut got = self.copy_out(payload);
         self.payload = payload.len();
         let ahead = read_ahead(self.buffer.len(), self.payload);
@@ -163,7 +173,10 @@ impl Lane {
                     self.end = count - direct;
                 }
                 Err(Errno::EAGAIN) => {
-                    let deadline = *deadline.get_or_insert_with(|| Instant::now() + budget);
+                    let deadline = *deadline.get_or_insert_with(|| {
+                        before_waiting();
+                        Instant::now() + budget
+                    });
                     let left = deadline.saturating_duration_since(Instant::now());
                     if left.is_zero() {
                         return Received::Part(got);
@@ -186,4 +199,15 @@ impl Lane {
             timeout,
         );
     }
+}
+
+/// What the socket has, without waiting; 0 also at the end.
+fn read_now(conn: &Conn, room: &mut [u8], eof: &mut bool) -> usize {
+    match recv(conn.as_fd().as_raw_fd(), room, MsgFlags::MSG_DONTWAIT) {
+        Ok(0) => *eof = true,
+        Ok(count) => return count,
+        Err(Errno::EAGAIN | Errno::EINTR) => {}
+        Err(_) => conn.kill(),
+    }
+    0
 }

@@ -12,14 +12,18 @@
 //! ours add to it is the [`Hello`], described in `docs/extensions.md`.
 
 mod client;
+mod frames;
 mod handshake;
+mod input;
 mod transfer;
 
 pub use client::{Accepted, HandshakeError, Refusal, Step, exchange_initial, exchange_versions};
+pub use frames::{Frame, Frames, Progress, wait_writable};
 pub use handshake::{
     ClientInitial, Direction, ExportPath, Hello, InstanceId, PathError, ServerInitial, Token,
     Version, VersionError,
 };
+pub use input::{Header, Input};
 pub use transfer::{Command, Reply, Request};
 
 /// The first 16 bytes of every connection.

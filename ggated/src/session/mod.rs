@@ -20,11 +20,11 @@ use ggate::gate::Access;
 use ggate::log;
 use ggate::media::Media;
 use ggate::range::Geometry;
-use ggate::wire::{Command, ExportPath, InstanceId, Request};
+use ggate::wire::{Command, ExportPath, Frame, InstanceId, Request};
 use nix::errno::Errno;
 use parking_lot::Mutex;
 use recv::Receiver;
-use send::{Frame, Outgoing};
+use send::Outgoing;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Shutdown, TcpStream};
@@ -290,7 +290,7 @@ impl Completion {
         });
         let payload: Option<Buf> =
             (request.command == Command::Read && error.is_none()).then_some(job.data);
-        let frame = Frame::new(request.reply(error), payload);
+        let frame = Frame::reply(request.reply(error), payload);
         if self.receiver.get() == Some(&thread::current().id()) {
             self.out.queue(frame);
         } else {

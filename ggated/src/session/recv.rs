@@ -5,66 +5,14 @@
 //! Replies of requests that were executed here are sent together when the
 //! input holds no further request, and before anything that may wait.
 
-use super::send::Frame;
 use super::{MAX_REQUEST, MAX_UNANSWERED, Session, SessionError, Tag};
 use ggate::buffer::Buf;
 use ggate::disk::{Job, Op, Submitted};
 use ggate::errno::WireErrno;
-use ggate::net::read_ahead;
 use ggate::range::ByteRange;
-use ggate::wire::{Command, Request};
+use ggate::wire::{Command, Frame, Input, Request};
 use nix::errno::Errno;
-use std::io::Read as _;
-
-/// Input buffer in bytes: two requests of 128 KiB, thousands of headers.
-const INPUT: usize = 256 << 10;
-
-/// Bytes received and not yet looked at.
-struct Input {
-    bytes: Box<[u8]>,
-    start: usize,
-    end: usize,
-    /// Bytes of the payload received last.
-    last_payload: usize,
-}
-
-impl Input {
-    fn new() -> Self {
-        Self {
-            bytes: vec![0; INPUT].into_boxed_slice(),
-            start: 0,
-            end: 0,
-            last_payload: 0,
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.end - self.start
-    }
-
-    /// The next header, if all of it is here.
-    fn header(&mut self) -> Option<Request> {
-        let header = self.bytes[self.start..self.end].first_chunk()?;
-        let request = Request::decode(header);
-        self.start += Request::SIZE;
-        Some(request)
-    }
-
-    /// Moves what is here of a payload into `out`; says how much that was.
-    fn take(&mut self, out: &mut [u8]) -> usize {
-        let len = self.len().min(out.len());
-        out[..len].copy_from_slice(&self.bytes[self.start..][..len]);
-        self.start += len;
-        len
-    }
-
-    /// Drops up to `len` bytes; says how many.
-    fn skip(&mut self, len: usize) -> usize {
-        let len = self.len().min(len);
-        self.start += len;
-        len
-    }
-}
+use std::io;
 
 /// What `recvtd` works with.
 pub(super) struct Receiver<'a> {
@@ -78,7 +26,7 @@ impl<'a> Receiver<'a> {
     pub(super) fn new(session: &'a Session) -> Self {
         Self {
             session,
-            input: Input::new(),
+            input: Input::default(),
             accepted: 0,
         }
     }
@@ -87,14 +35,15 @@ impl<'a> Receiver<'a> {
     /// fails.
     pub(super) fn run(&mut self) -> Result<(), SessionError> {
         loop {
-            while let Some(request) = self.input.header() {
-                self.accept(request)?;
+            while let Some(header) = self.input.header() {
+                self.accept(Request::decode(&header))?;
             }
             self.session.out.send();
             if !self.fill()? {
-                return match self.input.len() {
-                    0 => Ok(()),
-                    _ => Err(SessionError::CutShort),
+                return if self.input.is_empty() {
+                    Ok(())
+                } else {
+                    Err(SessionError::CutShort)
                 };
             }
         }
@@ -102,15 +51,8 @@ impl<'a> Receiver<'a> {
 
     /// Receives more; `false` at the end.
     fn fill(&mut self) -> Result<bool, SessionError> {
-        let input = &mut self.input;
-        // At most the begin of a header is left.
-        input.bytes.copy_within(input.start..input.end, 0);
-        input.end -= input.start;
-        input.start = 0;
-        let ahead = read_ahead(input.bytes.len() - input.end, input.last_payload);
-        let received = receive(self.session, &mut input.bytes[input.end..][..ahead])?;
-        input.end += received;
-        Ok(received != 0)
+        let received = self.input.fill(&self.session.requests);
+        Ok(received.map_err(receive_error)? != 0)
     }
 
     fn accept(&mut self, request: Request) -> Result<(), SessionError> {
@@ -192,13 +134,15 @@ impl<'a> Receiver<'a> {
     }
 
     fn receive_payload(&mut self, data: &mut [u8]) -> Result<(), SessionError> {
-        self.input.last_payload = data.len();
         let mut done = self.input.take(data);
         if done < data.len() {
             self.session.out.send();
         }
         while done < data.len() {
-            match receive(self.session, &mut data[done..])? {
+            let received = self
+                .input
+                .receive(&self.session.requests, &mut data[done..]);
+            match received.map_err(receive_error)? {
                 0 => return Err(SessionError::CutShort),
                 received => done += received,
             }
@@ -223,21 +167,12 @@ impl<'a> Receiver<'a> {
 
     /// A reply without payload, to be sent with the others.
     fn answer(&self, request: Request, error: Option<WireErrno>) {
-        let frame = Frame::new(request.reply(error), None);
+        let frame = Frame::reply(request.reply(error), None);
         self.session.out.queue(frame);
     }
 }
 
-/// Receives something; 0 at the end of the connection.
-fn receive(session: &Session, buf: &mut [u8]) -> Result<usize, SessionError> {
-    loop {
-        match (&session.requests).read(buf) {
-            Ok(received) => return Ok(received),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => {
-                let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
-                return Err(SessionError::Receive(errno));
-            }
-        }
-    }
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn receive_error(error: io::Error) -> SessionError {
+    SessionError::Receive(error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
 }

@@ -7,49 +7,16 @@
 //! client.
 
 use super::SessionError;
-use ggate::buffer::Buf;
-use ggate::wire::Reply;
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{MsgFlags, sendmsg};
+use ggate::wire::{Frame, Frames, Progress, Reply, wait_writable};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::VecDeque;
-use std::io::IoSlice;
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-
-/// Slices per call, two to a reply: enough for the kernel call to be a small
-/// part of the work, and little stack.
-const SLICES: usize = 128;
 
 /// How often a client that knows heartbeats hears of us at least. It gives a
 /// silent server up after four of them.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-
-/// Until the next attempt when the system is short of network buffers.
-const SHORTAGE: Duration = Duration::from_millis(10);
-
-/// A reply on its way.
-pub(super) struct Frame {
-    header: [u8; Reply::SIZE],
-    payload: Option<Buf>,
-}
-
-impl Frame {
-    /// A reply; a successful READ's with its data.
-    pub(super) fn new(reply: Reply, payload: Option<Buf>) -> Self {
-        Self {
-            header: reply.encode(),
-            payload,
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.header.len() + self.payload.as_ref().map_or(0, |payload| payload.len())
-    }
-}
 
 /// The queue of replies and the connection they go out on.
 pub(super) struct Outgoing {
@@ -57,7 +24,7 @@ pub(super) struct Outgoing {
     state: Mutex<State>,
     /// What the sending thread has taken off the queue. Only that thread locks
     /// it, so it never waits.
-    batch: Mutex<Batch>,
+    batch: Mutex<Frames>,
     /// Replies sent so far; written under the lock of `state`.
     sent: AtomicU64,
     /// How many of them answer no request.
@@ -90,24 +57,6 @@ enum Sender {
     Stalled,
 }
 
-#[derive(Default)]
-struct Batch {
-    frames: VecDeque<Frame>,
-    /// Bytes of the first frame that are sent.
-    begun: usize,
-}
-
-/// What came of an attempt to send.
-enum Progress {
-    /// All of the batch is out.
-    Done,
-    /// The connection takes no more for the moment: EAGAIN, or the system is
-    /// short of network buffers.
-    Full(Errno),
-    /// The connection is broken.
-    Broken(Errno),
-}
-
 impl Outgoing {
     pub(super) fn new(socket: TcpStream, wants_heartbeats: bool) -> Self {
         Self {
@@ -120,7 +69,7 @@ impl Outgoing {
                 failure: None,
                 closed: false,
             }),
-            batch: Mutex::default(),
+            batch: Mutex::new(Frames::new()),
             sent: AtomicU64::new(0),
             heartbeats: AtomicU64::new(0),
             wants_heartbeats,
@@ -166,28 +115,27 @@ impl Outgoing {
         let mut batch = self.batch.lock();
         loop {
             if state.closed {
-                batch.frames.clear();
+                drop(batch.drain());
                 state.sender = Sender::Idle;
                 return;
             }
-            if batch.frames.is_empty() {
+            if batch.is_empty() {
                 if state.queue.is_empty() {
                     state.sender = Sender::Idle;
                     return;
                 }
-                std::mem::swap(&mut batch.frames, &mut state.queue);
+                batch.refill(&mut state.queue);
             }
-            let waiting = batch.frames.len();
-            let progress = MutexGuard::unlocked(&mut state, || {
+            let (sent, progress) = MutexGuard::unlocked(&mut state, || {
                 let progress = batch.send(&self.socket);
+                let sent = batch.drain_sent().len() as u64;
                 if let Progress::Full(why) = progress
                     && may_wait
                 {
                     wait_writable(&self.socket, why);
                 }
-                progress
+                (sent, progress)
             });
-            let sent = (waiting - batch.frames.len()) as u64;
             self.sent.fetch_add(sent, Ordering::Relaxed);
             state.alive |= sent != 0;
             if state.receiver_waits {
@@ -213,7 +161,7 @@ impl Outgoing {
         loop {
             if state.closed {
                 drop(state);
-                self.batch.lock().frames.clear();
+                drop(self.batch.lock().drain());
                 return;
             }
             if state.sender == Sender::Stalled {
@@ -232,7 +180,7 @@ impl Outgoing {
         let silent = !std::mem::take(&mut state.alive);
         if silent && state.sender == Sender::Idle && !state.closed {
             self.heartbeats.fetch_add(1, Ordering::Relaxed);
-            state.queue.push_back(Frame::new(Reply::HEARTBEAT, None));
+            state.queue.push_back(Frame::reply(Reply::HEARTBEAT, None));
             self.send_locked(state);
             return self.state.lock();
         }
@@ -279,59 +227,6 @@ impl Outgoing {
         self.stalled.notify_all();
         self.room.notify_all();
     }
-}
-
-impl Batch {
-    /// Sends without waiting; what is out is off the list.
-    fn send(&mut self, socket: &TcpStream) -> Progress {
-        while !self.frames.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let mut used = 0;
-            let mut skip = self.begun;
-            for frame in self.frames.iter().take(SLICES / 2) {
-                let payload = frame.payload.as_deref().unwrap_or_default();
-                for part in [&frame.header[..], payload] {
-                    let cut = skip.min(part.len());
-                    skip -= cut;
-                    let part = &part[cut..];
-                    slices[used] = IoSlice::new(part);
-                    used += usize::from(!part.is_empty());
-                }
-            }
-            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-            match sendmsg::<()>(socket.as_raw_fd(), &slices[..used], &[], flags, None) {
-                Ok(sent) => self.advance(sent),
-                Err(Errno::EINTR) => {}
-                Err(why @ (Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM)) => {
-                    return Progress::Full(why);
-                }
-                Err(error) => return Progress::Broken(error),
-            }
-        }
-        Progress::Done
-    }
-
-    fn advance(&mut self, sent: usize) {
-        self.begun += sent;
-        while let Some(first) = self.frames.front() {
-            let len = first.len();
-            if self.begun < len {
-                break;
-            }
-            self.begun -= len;
-            self.frames.pop_front();
-        }
-    }
-}
-
-fn wait_writable(socket: &TcpStream, why: Errno) {
-    if why != Errno::EAGAIN {
-        // The socket has room, the system has not: nothing tells when.
-        std::thread::sleep(SHORTAGE);
-    }
-    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
-    // Whatever it says, the next attempt to send will say it better.
-    let _ = poll(&mut fds, PollTimeout::NONE);
 }
 
 #[cfg(test)]
@@ -387,7 +282,7 @@ mod tests {
         for (seq, length) in lengths.iter().enumerate() {
             let mut payload = pool.get(*length);
             payload.fill(u8::try_from(seq % 251).unwrap());
-            let frame = Frame::new(reply(seq as u64, *length), Some(payload));
+            let frame = Frame::reply(reply(seq as u64, *length), Some(payload));
             if seq % 3 == 0 {
                 out.queue(frame);
             } else {
@@ -413,7 +308,7 @@ mod tests {
             std::thread::spawn(move || out.run())
         };
         for seq in 0..400 {
-            let frame = Frame::new(reply(seq, 65_536), Some(pool.get(65_536)));
+            let frame = Frame::reply(reply(seq, 65_536), Some(pool.get(65_536)));
             out.queue_and_send(frame);
         }
         assert!(out.unanswered(400) > 0);
@@ -429,7 +324,7 @@ mod tests {
         drop(client);
         let out = Outgoing::new(server, false);
         for seq in 0..1000 {
-            out.queue_and_send(Frame::new(reply(seq, 0), None));
+            out.queue_and_send(Frame::reply(reply(seq, 0), None));
         }
         assert!(matches!(out.close(), Some(SessionError::Send(_))));
     }
@@ -449,7 +344,7 @@ mod tests {
             .unwrap();
         client.read_exact(&mut header).unwrap();
         assert_eq!(Reply::decode(&header), Reply::HEARTBEAT);
-        out.queue_and_send(Frame::new(reply(7, 0), None));
+        out.queue_and_send(Frame::reply(reply(7, 0), None));
         client.read_exact(&mut header).unwrap();
         assert_eq!(Reply::decode(&header), reply(7, 0));
         out.wait_for_room(1, 0);

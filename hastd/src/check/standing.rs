@@ -2,6 +2,7 @@
 
 use super::{Finding, Severity};
 use crate::config::{self, Word as _};
+use crate::ipc::Component;
 use crate::log::printable;
 use hast_core::role::Role;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,10 @@ pub struct Standing {
     pub replication: String,
     /// Seconds.
     pub timeout: u64,
+    /// Of the local component, once a worker has opened it: bytes of data.
+    pub datasize: Option<u64>,
+    /// Of the local component: bytes of an extent.
+    pub extentsize: Option<u32>,
 }
 
 /// What became of asking the other node.
@@ -37,12 +42,14 @@ pub(crate) enum Asked {
 }
 
 impl Standing {
-    pub(crate) fn new(config: &config::Resource, role: Role) -> Self {
+    pub(crate) fn new(config: &config::Resource, role: Role, component: Option<Component>) -> Self {
         Self {
             role: role.name().into(),
             provider: config.provider.clone(),
             replication: config.settings.replication.word().into(),
             timeout: config.settings.timeout.as_secs(),
+            datasize: component.map(|component| component.datasize),
+            extentsize: component.map(|component| component.extentsize),
         }
     }
 
@@ -96,6 +103,12 @@ impl Standing {
                 (Note, what, Some("that of the primary counts"))
             })
         };
+        let sizes = |what: &str, ours: Option<u64>, theirs: Option<u64>| {
+            let (ours, theirs) = ours.zip(theirs).filter(|(ours, theirs)| ours != theirs)?;
+            let what = format!("{what} is {ours} bytes here and {theirs} bytes there");
+            let todo = "they cannot be paired: create one of them anew, with -m and -e";
+            Some((Error, what, Some(todo)))
+        };
         let seconds = |standing: &Self| format!("{} s", standing.timeout);
         let roles = match (self.role.as_str(), theirs.role.as_str()) {
             ("primary", "primary") => (
@@ -120,6 +133,12 @@ impl Standing {
         };
         [
             Some(roles),
+            sizes("the data's size", self.datasize, theirs.datasize),
+            sizes(
+                "an extent's size",
+                self.extentsize.map(u64::from),
+                theirs.extentsize.map(u64::from),
+            ),
             differ("the provider", &self.provider, &theirs.provider),
             differ("replication", &self.replication, &theirs.replication),
             differ("timeout", &seconds(self), &seconds(theirs)),
@@ -139,6 +158,8 @@ mod tests {
             provider: "data".into(),
             replication: "memsync".into(),
             timeout: 20,
+            datasize: Some(1 << 30),
+            extentsize: Some(2 << 20),
         }
     }
 
@@ -181,6 +202,23 @@ mod tests {
             "replication is memsync here and async?[2J there"
         );
         assert_eq!(findings[2].what, "timeout is 20 s here and 5 s there");
+    }
+
+    #[test]
+    fn sizes_that_differ_are_errors_and_unknown_ones_are_not() {
+        let ours = standing(Role::Primary);
+        let theirs = Standing {
+            datasize: Some(1 << 20),
+            extentsize: None,
+            ..standing(Role::Secondary)
+        };
+        let findings = ours.compare("data", &Asked::Told(theirs));
+        assert_eq!(findings.len(), 2);
+        assert_eq!(findings[1].severity, Severity::Error);
+        assert_eq!(
+            findings[1].what,
+            "the data's size is 1073741824 bytes here and 1048576 bytes there"
+        );
     }
 
     #[test]

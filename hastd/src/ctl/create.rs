@@ -15,6 +15,9 @@ use ggate::gate::Access;
 use hast_core::bitmap::Bitmap;
 use hast_core::extent::Extents;
 use hast_core::metadata::{CreateOptions, DEFAULT_EXTENTSIZE, Metadata, MetadataError, Provider};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
 use std::os::fd::OwnedFd;
 
 /// Most extents that may be kept dirty: base keeps the number in a C int.
@@ -35,10 +38,6 @@ enum CreateError {
     #[error("{0}")]
     Open(ComponentError),
     #[error("{0}: it is mounted, or something else uses it")]
-    #[cfg_attr(
-        not(target_os = "linux"),
-        expect(dead_code, reason = "elsewhere it cannot be opened then")
-    )]
     InUse(String),
     #[error("{path} cannot become a component: {error} ({numbers})")]
     Impossible {
@@ -198,12 +197,9 @@ fn history(
 }
 
 /// Linux lets everybody open a disk that is mounted, but nobody exclusively.
-/// Exclusive it stays until this is dropped.
-#[cfg(target_os = "linux")]
+/// Exclusive it stays until this is dropped. Elsewhere the flag means nothing,
+/// and GEOM has refused to open for writing what something else uses.
 fn claim(resource: &Resource, component: &Component) -> Result<Option<OwnedFd>, CreateError> {
-    use nix::errno::Errno;
-    use nix::fcntl::{OFlag, open};
-    use nix::sys::stat::Mode;
     if !component.identity().map_err(CreateError::Open)?.is_disk() {
         return Ok(None);
     }
@@ -213,11 +209,4 @@ fn claim(resource: &Resource, component: &Component) -> Result<Option<OwnedFd>, 
         // Where nobody can be excluded, nobody has excluded us.
         claimed => Ok(claimed.ok()),
     }
-}
-
-/// GEOM has refused to open a disk for writing that something else uses.
-#[cfg(not(target_os = "linux"))]
-#[expect(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
-const fn claim(_: &Resource, _: &Component) -> Result<Option<OwnedFd>, CreateError> {
-    Ok(None)
 }

@@ -55,7 +55,7 @@ impl Inquirer {
             return false;
         }
         let name = unit.config.name.clone();
-        let ours = Standing::new(&unit.config, unit.machine.role());
+        let ours = standing(unit);
         let mut route = Route::new(&unit.config);
         route.timeout = route.timeout.min(PATIENCE);
         let (sender, waker) = (self.sender.clone(), self.waker.clone());
@@ -76,6 +76,10 @@ impl Inquirer {
         self.running -= found.len();
         found
     }
+}
+
+fn standing(unit: &Unit) -> Standing {
+    Standing::new(&unit.config, unit.machine.role(), unit.component)
 }
 
 fn ask(name: &str, route: &Route) -> Asked {
@@ -125,7 +129,7 @@ fn converse(name: &str, mut connection: &Socket) -> Result<Asked, InboxError> {
 
 /// Answers somebody who may ask.
 pub(super) fn tell(unit: &Unit, visitor: &Visitor) {
-    let standing = Standing::new(&unit.config, unit.machine.role());
+    let standing = standing(unit);
     let json = serde_json::to_string(&standing).unwrap_or_default();
     let mut room = [0; LONGEST];
     let reply = InquiryReply::Told(Text::from(json.as_str()));

@@ -13,6 +13,7 @@ use crate::config::{Config, ConfigError, Identity, Loaded};
 use crate::log::{self, Sink};
 use crate::{check, sandbox};
 use ggate::daemon::{self, Mode, PidFile, PidFileError, Readiness, Start};
+use ggate::gate;
 use hast_core::units::Version;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::ffi::OsString;
@@ -127,7 +128,7 @@ fn test(options: &Options) -> Result<(), Failure> {
 }
 
 fn serve(options: &Options, ready: Readiness) -> Result<(), Failure> {
-    daemon::load_module(c"geom_gate", c"g_gate")
+    gate::load()
         .map_err(|error| Failure::new(OS, format!("Unable to load geom_gate module: {error}.")))?;
     raise_limits();
     let loaded = load(options)?;

@@ -20,6 +20,7 @@ pub use channel::{Channel, ChannelError, Receiver};
 
 use crate::config::Settings;
 use crate::status::Status;
+use hast_core::extent::Extents;
 use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -80,7 +81,7 @@ pub enum ToWorker {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum FromWorker {
     /// It has the component (and the provider) and gave its privileges up.
-    Ready,
+    Ready(Component),
     /// A line for the log.
     Log {
         /// How much it matters.
@@ -111,6 +112,24 @@ pub enum FromWorker {
         /// Why not.
         error: Option<String>,
     },
+}
+
+/// What both nodes' components must have in common.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Component {
+    /// Bytes that are replicated, as the metadata says.
+    pub datasize: u64,
+    /// Bytes of an extent.
+    pub extentsize: u32,
+}
+
+impl From<Extents> for Component {
+    fn from(extents: Extents) -> Self {
+        Self {
+            datasize: extents.datasize(),
+            extentsize: extents.extentsize(),
+        }
+    }
 }
 
 /// What a worker needs to begin.

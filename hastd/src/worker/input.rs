@@ -5,8 +5,8 @@ use ggate::buffer::Buf;
 use ggate::net::read_ahead;
 use hast_core::frame::{Decoder, Event, FrameError, NODE_LIMIT};
 use hast_core::payload::{Header, PayloadError};
+use socket2::Socket;
 use std::io::{self, Read as _};
-use std::net::TcpStream;
 use std::sync::Arc;
 
 /// Input buffer in bytes: two requests of 128 KiB, hundreds of messages.
@@ -29,7 +29,7 @@ pub(super) enum LinkError {
 
 /// Bytes received and not yet looked at.
 pub(super) struct Input {
-    socket: Arc<TcpStream>,
+    socket: Arc<Socket>,
     bytes: Box<[u8]>,
     start: usize,
     end: usize,
@@ -40,7 +40,7 @@ pub(super) struct Input {
 }
 
 impl Input {
-    pub(super) fn new(socket: Arc<TcpStream>) -> Self {
+    pub(super) fn new(socket: Arc<Socket>) -> Self {
         Self {
             socket,
             bytes: vec![0; INPUT].into_boxed_slice(),
@@ -135,7 +135,7 @@ impl Input {
 }
 
 /// Receives something.
-fn receive(mut socket: &TcpStream, room: &mut [u8]) -> Result<usize, LinkError> {
+fn receive(mut socket: &Socket, room: &mut [u8]) -> Result<usize, LinkError> {
     loop {
         match socket.read(room) {
             Ok(0) => return Err(LinkError::Closed),

@@ -33,7 +33,7 @@ pub use title::{Title, is_worker};
 use crate::ipc::{Channel, ChannelError, Received, Receiver, Sandbox, ToWorker};
 use crate::log;
 use crate::sandbox::{self, SandboxError};
-use ggate::daemon::{self, Signal, pause};
+use ggate::daemon::{self, Signal, pause, protect};
 use ggate::gate::{self, GateId, Ggctl};
 use hast_core::primary::Millis;
 use nix::errno::Errno;
@@ -141,6 +141,8 @@ pub fn run() -> ExitCode {
         let _ = nix::unistd::dup2_stderr(&stderr);
     }
     start_log(start.debug);
+    // Not inherited from the daemon, on FreeBSD.
+    protect();
     let ended = if start.primary {
         primary::run(start, program, daemon, &parent)
     } else {

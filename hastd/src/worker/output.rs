@@ -17,9 +17,10 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, sendmsg};
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use socket2::Socket;
 use std::collections::VecDeque;
 use std::io::IoSlice;
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::sync::Arc;
 
@@ -86,7 +87,7 @@ pub(super) struct Output<F> {
 
 struct State<F> {
     queue: VecDeque<F>,
-    socket: Option<Arc<TcpStream>>,
+    socket: Option<Arc<Socket>>,
     /// Which of the connections it is: one more for each.
     link: u64,
     sender: Sender,
@@ -150,7 +151,7 @@ impl<F: Copy + Send> Output<F> {
     }
 
     /// What follows goes out here.
-    pub(super) fn open(&self, socket: Arc<TcpStream>) {
+    pub(super) fn open(&self, socket: Arc<Socket>) {
         let mut state = self.state.lock();
         state.queue.clear();
         state.link += 1;
@@ -160,9 +161,9 @@ impl<F: Copy + Send> Output<F> {
 
     /// A link has ended: if it is the one that messages go out on, nothing of
     /// it is sent any more.
-    pub(super) fn close(&self, connections: &[Arc<TcpStream>]) {
+    pub(super) fn close(&self, connections: &[Arc<Socket>]) {
         let mut state = self.state.lock();
-        let ended = |socket: &mut Arc<TcpStream>| {
+        let ended = |socket: &mut Arc<Socket>| {
             let mut of_link = connections.iter();
             of_link.any(|connection| Arc::ptr_eq(connection, socket))
         };
@@ -287,7 +288,7 @@ impl<F: Copy + Send> Batch<F> {
     /// Sends without waiting; what is out is off the list.
     fn send<E: Encode<Frame = F>>(
         &mut self,
-        socket: &TcpStream,
+        socket: &Socket,
         buffers: &Buffers,
         encoder: &E,
     ) -> Progress {
@@ -335,7 +336,7 @@ impl<F: Copy + Send> Batch<F> {
         Ok(())
     }
 
-    fn attempt(&self, socket: &TcpStream, buffers: &Buffers) -> nix::Result<usize> {
+    fn attempt(&self, socket: &Socket, buffers: &Buffers) -> nix::Result<usize> {
         let first = &self.bytes[self.begun.min(self.bytes.len())..];
         let call = |second: &[u8]| {
             let slices = [IoSlice::new(first), IoSlice::new(second)];
@@ -354,7 +355,7 @@ impl<F: Copy + Send> Batch<F> {
     }
 }
 
-fn wait_writable(socket: &TcpStream, why: Errno) {
+fn wait_writable(socket: &Socket, why: Errno) {
     let (events, timeout) = if why == Errno::EAGAIN {
         (PollFlags::POLLOUT, PollTimeout::NONE)
     } else {

@@ -6,7 +6,7 @@ use ggate::disk::Op;
 use ggate::range::ByteRange;
 use nix::errno::Errno;
 use parking_lot::{Condvar, Mutex};
-use std::net::TcpStream;
+use socket2::Socket;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -60,7 +60,7 @@ impl Complaints {
 #[derive(Default)]
 struct Connecting {
     attempt: u64,
-    answer: Option<Result<TcpStream, String>>,
+    answer: Option<Result<Socket, String>>,
 }
 
 impl Parent {
@@ -121,7 +121,7 @@ impl Parent {
         &self,
         patience: Duration,
         hopeless: impl Fn() -> bool,
-    ) -> Result<TcpStream, String> {
+    ) -> Result<Socket, String> {
         /// How often to ask whether it is hopeless.
         const LOOK: Duration = Duration::from_millis(100);
         let deadline = Instant::now() + patience;
@@ -145,7 +145,7 @@ impl Parent {
     pub(super) fn connected(&self, attempt: u64, answer: Result<OwnedFd, String>) {
         let mut connecting = self.connecting.lock();
         if connecting.attempt == attempt {
-            connecting.answer = Some(answer.map(TcpStream::from));
+            connecting.answer = Some(answer.map(Socket::from));
             self.answered.notify_all();
         }
     }

@@ -210,7 +210,7 @@ impl Worker {
 
     pub(crate) fn ready(&mut self) {
         self.wait("Ready", |message| {
-            (*message == FromWorker::Ready).then_some(())
+            matches!(message, FromWorker::Ready(_)).then_some(())
         });
     }
 

@@ -61,10 +61,10 @@ impl Bench {
     }
 
     /// The secondary must hang up after this, and say why.
-    fn is_hung_up_on(&mut self, does: impl FnOnce(&mut FakePrimary), why: &str) {
+    fn loses_its_link(&mut self, does: impl FnOnce(&mut FakePrimary), why: &str) {
         let mut primary = self.primary();
         does(&mut primary);
-        primary.is_hung_up_on();
+        primary.loses_its_link();
         self.secondary.event(Event::Disconnect);
         self.secondary.logged(why);
     }
@@ -90,15 +90,15 @@ impl Drop for Bench {
 fn a_request_with_bytes_that_are_none_ends_the_link() {
     let mut bench = Bench::new();
     let too_long = [2, 1, 0, 1, 0];
-    bench.is_hung_up_on(|primary| primary.raw(&too_long), "message of 65537 bytes");
+    bench.loses_its_link(|primary| primary.raw(&too_long), "message of 65537 bytes");
     let version = [3, 0, 0, 0, 0];
-    bench.is_hung_up_on(|primary| primary.raw(&version), "protocol version 3");
+    bench.loses_its_link(|primary| primary.raw(&version), "protocol version 3");
     let mut noise = vec![2, 100, 0, 0, 0];
     noise.extend(Noise::new(3).bytes(100).iter().map(|byte| byte | 0x40));
-    bench.is_hung_up_on(|primary| primary.raw(&noise), "message");
+    bench.loses_its_link(|primary| primary.raw(&noise), "message");
     // No entries at all: a request without a command. Base aborts.
     let empty = [2, 0, 0, 0, 0];
-    bench.is_hung_up_on(|primary| primary.raw(&empty), "lacks the entry \"cmd\"");
+    bench.loses_its_link(|primary| primary.raw(&empty), "lacks the entry \"cmd\"");
 }
 
 #[test]
@@ -111,11 +111,11 @@ fn a_payload_that_is_not_the_data_ends_the_link_and_writes_nothing() {
         ..verbatim(&data)
     };
     let of_wrong_length = "payload of the wrong length";
-    bench.is_hung_up_on(
+    bench.loses_its_link(
         |primary| primary.send(&write(1, place, short), &data[..256]),
         of_wrong_length,
     );
-    bench.is_hung_up_on(
+    bench.loses_its_link(
         |primary| primary.send(&write(1, place, Header::EMPTY), &[]),
         of_wrong_length,
     );
@@ -124,7 +124,7 @@ fn a_payload_that_is_not_the_data_ends_the_link_and_writes_nothing() {
             digest: Digest::of(checksum, b"other data"),
             ..verbatim(&data)
         };
-        bench.is_hung_up_on(
+        bench.loses_its_link(
             |primary| primary.send(&write(1, place, wrong), &data),
             "does not match its checksum",
         );
@@ -135,7 +135,7 @@ fn a_payload_that_is_not_the_data_ends_the_link_and_writes_nothing() {
         size: 4,
         ..Header::EMPTY
     };
-    bench.is_hung_up_on(
+    bench.loses_its_link(
         |primary| primary.send(&write(1, place, hole), &4096_u32.to_le_bytes()),
         of_wrong_length,
     );
@@ -146,7 +146,7 @@ fn a_payload_that_is_not_the_data_ends_the_link_and_writes_nothing() {
     };
     let mut stream = 512_u32.to_le_bytes().to_vec();
     stream.extend([0xff; 296]);
-    bench.is_hung_up_on(
+    bench.loses_its_link(
         |primary| primary.send(&write(1, place, lzf), &stream),
         "lzf stream",
     );
@@ -330,7 +330,7 @@ fn a_primary_that_connects_again_replaces_itself() {
     let data = [9; 4096];
     first.send(&write(1, range(0, 4096), verbatim(&data)), &data[..100]);
     let second = bench.primary();
-    first.is_hung_up_on();
+    first.loses_its_link();
     drop(second);
     bench.secondary.event(Event::Disconnect);
     bench.secondary.event(Event::Disconnect);

@@ -131,7 +131,7 @@ impl FakePrimary {
     }
 
     /// The secondary hangs up, on both connections.
-    pub(crate) fn is_hung_up_on(mut self) {
+    pub(crate) fn loses_its_link(mut self) {
         wait_for_end(&mut self.requests);
         wait_for_end(&mut self.replies);
     }

@@ -198,9 +198,9 @@ fn what_base_could_not_write_or_delete_is_copied_until_it_can() {
     let past = serving.join().unwrap();
     assert!(past.data == bench.nodes.data(&bench.nodes.a));
     assert!(past.data[..4096] == data);
-    let deleted = past.asked.iter();
-    let deleted = deleted.filter(|request| matches!(request, Request::Delete { .. }));
-    assert_eq!(deleted.count(), 1);
+    let asked = past.asked.iter();
+    let asked_to_delete = asked.filter(|request| matches!(request, Request::Delete { .. }));
+    assert_eq!(asked_to_delete.count(), 1);
 }
 
 /// Version 1 knows no memsync.
@@ -405,7 +405,7 @@ fn play_odd_link(secondary: &mut Worker, folder: &Path, link: u32) {
     match (ours, base) {
         (Step2Reply::Refused { reason, .. }, Step2Reply::Refused { reason: base, .. }) => {
             assert_eq!(reason, base);
-            return primary.is_hung_up_on();
+            return primary.loses_its_link();
         }
         (
             Step2Reply::Accepted { node, source, map },
@@ -444,7 +444,7 @@ fn play_odd_link(secondary: &mut Worker, folder: &Path, link: u32) {
         .requests
         .shutdown(std::net::Shutdown::Write)
         .unwrap();
-    primary.is_hung_up_on();
+    primary.loses_its_link();
     if link == 1 {
         secondary.logged("payload of the wrong length");
     }

@@ -90,7 +90,7 @@ fn extents_of_any_size_are_copied() {
 fn zeros_reach_both_nodes() {
     let pair = pair(Replication::Memsync);
     let mut client = pair.client();
-    assert_eq!(client.write(0, &[7; 1 << 20]).unwrap(), 0);
+    assert_eq!(client.write(0, &vec![7; 1 << 20]).unwrap(), 0);
     let zeroes = client.call(WRITE_ZEROES, 0, 4096, 65536, &[]).unwrap();
     assert_eq!(zeroes.error, 0);
     let data = client.read(0, MIB).unwrap().unwrap();
@@ -110,7 +110,7 @@ fn zeros_reach_both_nodes() {
 fn what_is_deleted_is_the_same_on_both_nodes() {
     let pair = pair(Replication::Fullsync);
     let mut client = pair.client();
-    assert_eq!(client.write(0, &[7; 4 << 20]).unwrap(), 0);
+    assert_eq!(client.write(0, &vec![7; 4 << 20]).unwrap(), 0);
     // Across extents, not aligned to anything but sectors.
     let deleted = client.call(TRIM, 0, 512, 3 * MIB, &[]).unwrap();
     assert_eq!(deleted.error, 0);

@@ -193,8 +193,17 @@ impl Ggctl for Handout {
     }
 
     fn start(&self, unit: Unit, payload: &mut [u8]) -> nix::Result<Started> {
+        self.start_after(unit, payload, &mut || ())
+    }
+
+    fn start_after(
+        &self,
+        unit: Unit,
+        payload: &mut [u8],
+        before_waiting: &mut dyn FnMut(),
+    ) -> nix::Result<Started> {
         match self.0.interrupted() {
-            None => self.0.software.start(unit, payload),
+            None => self.0.software.start_after(unit, payload, before_waiting),
             Some(Kernel::New) => Err(Errno::EINTR),
             Some(Kernel::Old) => Ok(Started::Canceled),
         }
@@ -211,9 +220,5 @@ impl Ggctl for Handout {
 
     fn geometry(&self, unit: Unit) -> Option<Geometry> {
         self.0.software.geometry(unit)
-    }
-
-    fn ready(&self, unit: Unit) -> bool {
-        self.0.software.ready(unit)
     }
 }

@@ -8,6 +8,8 @@
 
 pub mod completions;
 pub mod manual;
+pub mod messages;
+pub mod transcript;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -159,7 +161,9 @@ impl Host {
 
     /// Writes a file.
     pub fn write(&self, name: &str, text: &str) {
-        fs::write(self.path(name), text).expect("a file of the host");
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(path, text).expect("a file of the host");
     }
 
     /// Takes a file away that may not be there.
@@ -187,13 +191,20 @@ impl Host {
 
     /// A shell that runs these lines here. Their paths are adapted.
     fn shell(&self, lines: &str) -> Command {
-        let bin = self.path("bin");
+        let (bin, local) = (self.path("bin"), self.path("usr/local/sbin"));
         let path = std::env::var("PATH").unwrap_or_default();
         let mut command = self.sandbox.command("/bin/sh");
         command
             .args(["-c", &self.adapt(lines)])
             .env("HOST", self.sandbox.path())
-            .env("PATH", format!("{}:{path}:/usr/sbin:/sbin", bin.display()));
+            .env(
+                "PATH",
+                format!(
+                    "{}:{}:{path}:/usr/sbin:/sbin",
+                    bin.display(),
+                    local.display()
+                ),
+            );
         command
     }
 

@@ -2,7 +2,7 @@
 
 use super::answers::Answers;
 use super::queue::{Client, Origin, Payload, Queued, Queues, Then};
-use super::reader::{Reader, Stream};
+use super::reader::{Caller, Reader, Stream};
 use super::spill::Spill;
 use super::waker::Waker;
 use crate::gate::list::Mode;
@@ -55,10 +55,6 @@ pub(super) struct Gate {
     count: AtomicUsize,
     orphans: AtomicUsize,
     ended: AtomicBool,
-    /// Another request is complete in some input buffer.
-    more: AtomicBool,
-    /// The next START was said to return at once.
-    promised: AtomicBool,
     reader: Mutex<Reader>,
     waker: Waker,
     /// Connections that finished the handshake but are not in the reader yet.
@@ -111,8 +107,6 @@ impl Gate {
             count: AtomicUsize::new(0),
             orphans: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
-            more: AtomicBool::new(false),
-            promised: AtomicBool::new(false),
             reader: Mutex::default(),
             waker: Waker::new()?,
             arrivals: Mutex::default(),
@@ -180,37 +174,28 @@ impl Gate {
     }
 
     /// START.
-    pub(super) fn start(&self, payload: &mut [u8]) -> nix::Result<Started> {
-        let started = self.wait_for_request(payload)?;
-        self.promised.store(false, Release);
-        Ok(started)
-    }
-
-    fn wait_for_request(&self, payload: &mut [u8]) -> nix::Result<Started> {
-        if let Some(started) = self.take_waiting(payload) {
+    pub(super) fn start(&self, mut caller: Caller<'_>) -> nix::Result<Started> {
+        if let Some(started) = self.take_waiting(caller.payload) {
             return Ok(started);
         }
-        let mut reader = self.reader.lock();
+        let mut reader = self.reader.try_lock().unwrap_or_else(|| {
+            (caller.before_waiting)();
+            self.reader.lock()
+        });
         loop {
             self.waker.begin();
-            if let Some(started) = self.take_waiting(payload) {
+            if let Some(started) = self.take_waiting(caller.payload) {
                 return Ok(started);
             }
             self.admit(&mut reader);
             reader.look_around(self);
-            if let Some(started) = reader.take(self, Some(payload)) {
-                let more = self.has_room() && reader.has_more();
-                self.more.store(more, Release);
+            if let Some(started) = reader.take(self, Some(&mut caller)) {
                 return Ok(started);
             }
-            self.more.store(false, SeqCst);
             if self.urgent() {
                 continue;
             }
-            // What was at hand was refused, expired, or left with its client.
-            if self.promised.swap(false, SeqCst) {
-                return Err(Errno::EINTR);
-            }
+            (caller.before_waiting)();
             if self.waker.may_sleep() {
                 reader.sleep(self)?;
             }
@@ -241,19 +226,6 @@ impl Gate {
         } else {
             None
         }
-    }
-
-    /// Whether the next START returns at once: with a request as a rule, with
-    /// EINTR if that has gone in between.
-    pub(super) fn ready(&self) -> bool {
-        let at_hand = || self.more.load(SeqCst) || self.waiting.load(SeqCst) > 0;
-        if !at_hand() {
-            return false;
-        }
-        // Whoever is in START just now sees the promise, or nothing was at
-        // hand any more.
-        self.promised.store(true, SeqCst);
-        at_hand()
     }
 
     /// A request that START just read from a client.

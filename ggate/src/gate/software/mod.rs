@@ -41,6 +41,7 @@ use gate::{End, Gate, Properties};
 use house::Host;
 use nix::errno::Errno;
 use parking_lot::Mutex;
+use reader::Caller;
 use rundir::{Lock, MAX_UNITS, Record, RunDir, check_geometry, check_name};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -304,7 +305,20 @@ impl Ggctl for Software {
     }
 
     fn start(&self, unit: Unit, payload: &mut [u8]) -> nix::Result<Started> {
-        self.host.enter(unit).ok_or(Errno::ENXIO)?.start(payload)
+        self.start_after(unit, payload, &mut || ())
+    }
+
+    fn start_after(
+        &self,
+        unit: Unit,
+        payload: &mut [u8],
+        before_waiting: &mut dyn FnMut(),
+    ) -> nix::Result<Started> {
+        let gate = self.host.enter(unit).ok_or(Errno::ENXIO)?;
+        gate.start(Caller {
+            payload,
+            before_waiting,
+        })
     }
 
     fn done(&self, unit: Unit, request: &Request, outcome: Outcome<'_>) -> nix::Result<()> {
@@ -323,10 +337,6 @@ impl Ggctl for Software {
 
     fn done_at_once(&self) -> usize {
         answers::MAX_ANSWERS
-    }
-
-    fn ready(&self, unit: Unit) -> bool {
-        self.host.gate(unit).is_some_and(|gate| gate.ready())
     }
 }
 

@@ -3,7 +3,8 @@
 //! Whoever holds the reader polls all connections, so that one wake-up of the
 //! kernel is all that lies between a client's request and the handler. Nobody
 //! is waited for here but for a payload that a client has begun to send, and
-//! for that only once per client and [`PAYLOAD_PATIENCE`] long.
+//! for that [`PAYLOAD_PATIENCE`] long. A client that takes longer is not waited
+//! for again before [`PROBATION`] payloads of it have come quickly.
 
 use super::gate::Gate;
 use super::queue::{Client, Origin, Parts, Payload, Then};
@@ -28,6 +29,10 @@ pub(super) const MAX_CONNECTIONS: usize = 64;
 /// long as a stand-by waits before it takes over a thread's work.
 const PAYLOAD_PATIENCE: Duration = Duration::from_millis(50);
 
+/// How many that is: the others lose little by one wait in so many requests,
+/// and whoever was only kept from running for a while is soon served as before.
+const PROBATION: u32 = 100;
+
 /// A payload that has not come in this time never will; its memory counts.
 const PAYLOAD_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -39,12 +44,20 @@ const BATCH: u32 = 32;
 /// Parts into which a `WRITE_ZEROES` is split: what fits a START buffer.
 const ZEROES_PART: u64 = 128 << 10;
 
+/// Who is in START.
+pub(super) struct Caller<'a> {
+    /// Where the payload of a WRITE goes.
+    pub(super) payload: &'a mut [u8],
+    /// Called before there may be a wait.
+    pub(super) before_waiting: &'a mut dyn FnMut(),
+}
+
 /// One client's requests.
 #[derive(Debug)]
 pub(super) struct Stream {
     lane: Lane,
-    /// Its payloads are collected aside from now on.
-    slow: bool,
+    /// How many payloads are collected aside before one is waited for.
+    probation: u32,
     /// It waits for memory to collect a payload in.
     starved: bool,
     closed: bool,
@@ -94,13 +107,18 @@ impl Reader {
         self.streams.clear();
     }
 
-    /// The next request of the next client, without waiting. With no buffer,
-    /// everything that there is goes to the waiting queue instead.
-    pub(super) fn take(&mut self, gate: &Gate, mut payload: Option<&mut [u8]>) -> Option<Started> {
+    /// The next request of the next client, without waiting for it to begin.
+    /// With nobody in START, everything that there is goes to the waiting queue
+    /// instead.
+    pub(super) fn take(
+        &mut self,
+        gate: &Gate,
+        mut caller: Option<&mut Caller<'_>>,
+    ) -> Option<Started> {
         let count = self.streams.len();
         for step in 0..count {
             let index = (self.next + step) % count;
-            let Some(started) = self.streams[index].take(gate, payload.as_deref_mut()) else {
+            let Some(started) = self.streams[index].take(gate, caller.as_deref_mut()) else {
                 continue;
             };
             self.next = match started {
@@ -118,11 +136,6 @@ impl Reader {
             !stream.closed
         });
         None
-    }
-
-    /// Whether the next [`Self::take`] finds a request without a system call.
-    pub(super) fn has_more(&mut self) -> bool {
-        self.streams.iter_mut().any(Stream::has_more)
     }
 
     /// Looks at all clients once in a while although there is work at hand.
@@ -208,7 +221,7 @@ impl Stream {
     pub(super) fn new(conn: Arc<Conn>, leftover: &[u8]) -> Self {
         Self {
             lane: Lane::new(conn, leftover),
-            slow: false,
+            probation: 0,
             starved: false,
             closed: false,
             collecting: None,
@@ -226,28 +239,7 @@ impl Stream {
         !(self.closed || self.starved || self.lane.is_eof() || self.lane.conn.is_parked())
     }
 
-    fn has_more(&mut self) -> bool {
-        if self.closed || self.starved || self.collecting.is_some() {
-            return false;
-        }
-        // The last part may be on its way while nothing follows it.
-        if self.zeroes.as_ref().is_some_and(|z| z.rest.length > 0) {
-            return !self.lane.conn.is_congested(0);
-        }
-        let Peek::Request(header) = self.lane.peek() else {
-            return false;
-        };
-        let length = usize::try_from(header.length).unwrap_or(usize::MAX);
-        let (read, payload) = match header.command {
-            CMD_READ => (length, 0),
-            CMD_WRITE => (0, length),
-            _ => (0, 0),
-        };
-        self.lane.buffered() >= REQUEST_LEN.saturating_add(payload)
-            && !self.lane.conn.is_congested(read)
-    }
-
-    fn take(&mut self, gate: &Gate, mut payload: Option<&mut [u8]>) -> Option<Started> {
+    fn take(&mut self, gate: &Gate, mut caller: Option<&mut Caller<'_>>) -> Option<Started> {
         while !self.closed && gate.has_room() {
             if self.lane.conn.is_dead() {
                 self.close();
@@ -260,11 +252,11 @@ impl Stream {
                 continue;
             }
             let considered = if self.zeroes.is_some() {
-                self.take_zeroes(gate, payload.as_deref_mut())
+                self.take_zeroes(gate, caller.as_deref_mut())
             } else {
                 match self.lane.peek() {
                     Peek::Nothing => break,
-                    Peek::Request(header) => self.consider(&header, gate, payload.as_deref_mut()),
+                    Peek::Request(header) => self.consider(&header, gate, caller.as_deref_mut()),
                     Peek::End => {
                         // Nonsense, or the end: what is outstanding will still
                         // be answered if the client listens.
@@ -289,7 +281,7 @@ impl Stream {
         &mut self,
         header: &RequestHeader,
         gate: &Gate,
-        payload: Option<&mut [u8]>,
+        caller: Option<&mut Caller<'_>>,
     ) -> Considered {
         let verdict = judge(header, &gate.export());
         let read = match verdict {
@@ -299,7 +291,7 @@ impl Stream {
         if verdict != Verdict::Disconnect && self.lane.conn.must_wait(read) {
             return Considered::Wait;
         }
-        let to_caller = payload.is_some();
+        let to_caller = caller.is_some();
         match verdict {
             Verdict::Read(range) => {
                 self.take_plain(gate, header, Command::Read, range, false, to_caller)
@@ -311,7 +303,7 @@ impl Stream {
             Verdict::Trim { range, fua } => {
                 self.take_plain(gate, header, Command::Delete, range, fua, to_caller)
             }
-            Verdict::Write { range, fua } => self.take_write(gate, header, range, fua, payload),
+            Verdict::Write { range, fua } => self.take_write(gate, header, range, fua, caller),
             Verdict::Zeroes { range, fua } => {
                 self.lane.consume_header();
                 self.zeroes = Some(Zeroes {
@@ -382,24 +374,27 @@ impl Stream {
         header: &RequestHeader,
         range: ByteRange,
         fua: bool,
-        payload: Option<&mut [u8]>,
+        caller: Option<&mut Caller<'_>>,
     ) -> Considered {
         let length = usize::try_from(range.length).unwrap_or(usize::MAX);
         let at_hand = self.lane.buffered() >= REQUEST_LEN.saturating_add(length);
-        let Some(buffer) = payload.filter(|_| at_hand || !self.slow) else {
+        let Some(caller) = caller.filter(|_| at_hand || self.probation == 0) else {
             return self.begin_collecting(gate, header, fua, length);
         };
-        let Some(buffer) = buffer.get_mut(..length) else {
+        let Some(buffer) = caller.payload.get_mut(..length) else {
             return Considered::Take(Started::NeedBuffer(length));
         };
         self.lane.consume_header();
-        match self.lane.receive(buffer, PAYLOAD_PATIENCE) {
+        match self
+            .lane
+            .receive(buffer, PAYLOAD_PATIENCE, caller.before_waiting)
+        {
             Received::All => {
                 let client = self.client(header.cookie, fua);
                 pass_on(gate, Command::Write, range, Payload::Gone, client, true)
             }
             Received::Part(got) => {
-                self.slow = true;
+                self.probation = PROBATION;
                 let Some(mut payload) = gate.spill.reserve(length) else {
                     // Too slow, and so are others: it may come again.
                     self.lane.conn.kill();
@@ -455,10 +450,7 @@ impl Stream {
             if missing == 0 {
                 break;
             }
-            if self.lane.buffered() == 0 {
-                self.lane.fill();
-            }
-            if self.lane.buffered() == 0 {
+            if self.lane.receive_behind(collecting.payload.data(), missing) == 0 {
                 if self.lane.is_eof() {
                     self.lane.conn.kill();
                     self.close();
@@ -467,7 +459,9 @@ impl Stream {
                 }
                 return false;
             }
-            self.lane.append_to(collecting.payload.data(), missing);
+        }
+        if collecting.since.elapsed() < PAYLOAD_PATIENCE {
+            self.probation = self.probation.saturating_sub(1);
         }
         let header = collecting.header;
         let range = ByteRange::new(header.offset, u64::from(header.length));
@@ -478,7 +472,7 @@ impl Stream {
     }
 
     /// The next part of a `WRITE_ZEROES`.
-    fn take_zeroes(&mut self, gate: &Gate, buffer: Option<&mut [u8]>) -> Considered {
+    fn take_zeroes(&mut self, gate: &Gate, caller: Option<&mut Caller<'_>>) -> Considered {
         let Some(zeroes) = &mut self.zeroes else {
             return Considered::Next;
         };
@@ -495,10 +489,10 @@ impl Stream {
         }
         let part = ZEROES_PART.max(gate.geometry().sector_size.into());
         let length = part.min(zeroes.rest.length);
-        let given = buffer.is_some();
-        if let Some(buffer) = buffer {
+        let given = caller.is_some();
+        if let Some(caller) = caller {
             let needed = usize::try_from(length).unwrap_or(usize::MAX);
-            let Some(buffer) = buffer.get_mut(..needed) else {
+            let Some(buffer) = caller.payload.get_mut(..needed) else {
                 return Considered::Take(Started::NeedBuffer(needed));
             };
             buffer.fill(0);

@@ -612,16 +612,21 @@ fn a_write_only_gate_does_not_open_for_reading() {
 }
 
 #[test]
-fn ready_tells_of_waiting_requests() {
+fn start_tells_before_it_waits_and_not_while_requests_wait() {
     let (bench, unit) = Bench::gate();
     let consumer = bench.consumer(unit);
-    assert!(!bench.gates.ready(unit));
     submit(&consumer, Command::Read, 0, &[]).unwrap();
     submit(&consumer, Command::Read, 1, &[]).unwrap();
-    bench.start(unit);
-    assert!(bench.gates.ready(unit));
-    bench.start(unit);
-    assert!(!bench.gates.ready(unit));
+    let mut waits = 0;
+    for _ in 0..2 {
+        let started = bench.gates.start_after(unit, &mut [], &mut || waits += 1);
+        assert!(matches!(started, Ok(Started::Request(_))));
+    }
+    assert_eq!(waits, 0);
+    let started = bench.gates.start_after(unit, &mut [], &mut || {
+        submit(&consumer, Command::Read, 2, &[]).unwrap();
+    });
+    assert!(matches!(started, Ok(Started::Request(_))));
 }
 
 #[test]

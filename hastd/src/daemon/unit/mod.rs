@@ -34,6 +34,8 @@ pub(super) struct Unit {
     pub(super) worker: Option<Worker>,
     /// A primary between its two steps.
     pub(super) caller: Option<Caller>,
+    /// What a worker found in the role that the resource has.
+    pub(super) component: Option<ipc::Component>,
     /// The worker has a connection to the other node.
     connected: bool,
     /// The hook was told of a split-brain, and nothing has changed since.
@@ -71,6 +73,7 @@ impl Unit {
             fate: Fate::Stays,
             worker: None,
             caller: None,
+            component: None,
             connected: false,
             split_brain: false,
             questions: Questions::default(),
@@ -271,6 +274,7 @@ impl Unit {
         };
         log::info!("{about}Role changed to {to}.");
         self.split_brain = false;
+        self.component = None;
         if let Some(caller) = self.caller.take() {
             caller.refuse_for_role(to);
         }
@@ -315,7 +319,10 @@ impl Unit {
     fn hear(&mut self, messages: Vec<Received<FromWorker>>, now: Instant, around: &mut Around) {
         for message in messages {
             match message.message {
-                FromWorker::Ready => self.event(Event::Ready, now, around),
+                FromWorker::Ready(component) => {
+                    self.component = Some(component);
+                    self.event(Event::Ready, now, around);
+                }
                 FromWorker::InUse => self.event(Event::InUse, now, around),
                 FromWorker::Log { level, text } => self.repeat(level, &text),
                 FromWorker::Event(event) => self.heard_event(event, now, around),

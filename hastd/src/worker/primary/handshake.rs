@@ -14,8 +14,8 @@ use hast_core::nv::Text;
 use hast_core::primary::{Hello, Refusal, Session};
 use hast_core::role::SyncSource;
 use hast_core::units::{Token, Version};
+use socket2::Socket;
 use std::io::{self, Write as _};
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -118,7 +118,7 @@ impl Shell {
         &self,
         session: Session,
         timeout: Duration,
-    ) -> Result<(Arc<TcpStream>, Agreed), Failure> {
+    ) -> Result<(Arc<Socket>, Agreed), Failure> {
         let deadline = Instant::now() + timeout;
         loop {
             let requests = self.connect(session, timeout)?;
@@ -139,7 +139,7 @@ impl Shell {
         }
     }
 
-    fn connect(&self, session: Session, timeout: Duration) -> Result<Arc<TcpStream>, Failure> {
+    fn connect(&self, session: Session, timeout: Duration) -> Result<Arc<Socket>, Failure> {
         if !self.links.has_remote() {
             return Err(Failure::Connect(
                 "the configuration says `remote none`".into(),
@@ -150,7 +150,6 @@ impl Shell {
         let connection = Arc::new(connection.map_err(Failure::Connect)?);
         let prepared = connection
             .set_nonblocking(false)
-            .and_then(|()| connection.set_nodelay(true))
             .and_then(|()| connection.set_read_timeout(Some(timeout)));
         prepared.during("setting up a connection")?;
         if self.links.keep(session, &connection) {
@@ -160,7 +159,7 @@ impl Shell {
         }
     }
 
-    fn ask(&self, requests: &Arc<TcpStream>, timeout: Duration) -> Result<Agreed, Failure> {
+    fn ask(&self, requests: &Arc<Socket>, timeout: Duration) -> Result<Agreed, Failure> {
         const STEP: &str = "step 1 (asking for the resource)";
         let request = Step1Request {
             resource: Text(self.name.as_bytes()),
@@ -196,7 +195,7 @@ impl Shell {
         answer.during(STEP)?
     }
 
-    fn say_hello(&self, replies: &TcpStream, agreed: &Agreed, hello: Hello) -> Result<(), Failure> {
+    fn say_hello(&self, replies: &Socket, agreed: &Agreed, hello: Hello) -> Result<(), Failure> {
         const STEP: &str = "step 2 (comparing the nodes)";
         let request = Step2Request {
             resource: Text(self.name.as_bytes()),
@@ -216,7 +215,7 @@ impl Shell {
 
     fn answer_to_hello(
         &self,
-        requests: &Arc<TcpStream>,
+        requests: &Arc<Socket>,
         timeout: Duration,
     ) -> Result<(Node, SyncSource, Option<Bitmap>), Failure> {
         const STEP: &str = "step 2 (waiting for the other node's map)";
@@ -254,7 +253,7 @@ fn too_long(step: &'static str) -> Failure {
     Failure::Step(step, error.into())
 }
 
-fn send(mut connection: &TcpStream, bytes: &[u8]) -> io::Result<()> {
+fn send(mut connection: &Socket, bytes: &[u8]) -> io::Result<()> {
     connection.write_all(bytes)
 }
 

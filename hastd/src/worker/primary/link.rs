@@ -3,7 +3,8 @@
 
 use hast_core::primary::{Hello, Session};
 use parking_lot::{Condvar, Mutex};
-use std::net::{Shutdown, TcpStream};
+use socket2::Socket;
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,13 +23,13 @@ struct State {
     hello: Option<(Session, Hello)>,
     /// The session whose connections these are.
     session: Option<Session>,
-    connections: Vec<Arc<TcpStream>>,
+    connections: Vec<Arc<Socket>>,
     /// The first attempt has ended, in whatever way.
     contacted: bool,
 }
 
 impl State {
-    fn hang_up(&mut self) -> Vec<Arc<TcpStream>> {
+    fn hang_up(&mut self) -> Vec<Arc<Socket>> {
         for connection in &self.connections {
             // It may be broken already.
             let _ = connection.shutdown(Shutdown::Both);
@@ -86,7 +87,7 @@ impl Links {
 
     /// The session has ended: its connections, which are handed out, are shut
     /// down. There are none if it was not the present one.
-    pub(super) fn end(&self, session: Session) -> Vec<Arc<TcpStream>> {
+    pub(super) fn end(&self, session: Session) -> Vec<Arc<Socket>> {
         let mut state = self.state.lock();
         if state.connect == Some(session) {
             state.connect = None;
@@ -145,7 +146,7 @@ impl Links {
     }
 
     /// Makes a connection one of the session's; false if that has ended.
-    pub(super) fn keep(&self, session: Session, connection: &Arc<TcpStream>) -> bool {
+    pub(super) fn keep(&self, session: Session, connection: &Arc<Socket>) -> bool {
         let mut state = self.state.lock();
         let current = state.session == Some(session);
         if current {

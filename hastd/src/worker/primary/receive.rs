@@ -11,8 +11,8 @@ use hast_core::message::Reply;
 use hast_core::payload::PayloadError;
 use hast_core::primary::{Follows, Session};
 use hast_core::slab::RequestId;
+use socket2::Socket;
 use std::io;
-use std::net::TcpStream;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::thread;
@@ -35,7 +35,7 @@ impl Shell {
     pub(super) fn receive(
         self: &Arc<Self>,
         session: Session,
-        replies: Arc<TcpStream>,
+        replies: Arc<Socket>,
     ) -> io::Result<()> {
         let role = Arc::new(Role::new(Replies {
             input: Input::new(replies),

@@ -43,6 +43,7 @@ pub(in crate::worker) fn run(
     let local = Local::open(&start, program)?;
     let ctl = gate::load_and_open().map_err(|error| Failure::Gate(error.to_string()))?;
     let gate = obtain(ctl, &start, &local)?;
+    let component = local.extents.into();
     let sandbox = start.sandbox.clone();
     let title = Title::Primary.of(&start.name);
     let entropy = crate::worker::entropy()?;
@@ -53,7 +54,7 @@ pub(in crate::worker) fn run(
     give_up_privileges(sandbox.as_ref(), &title, &shell.local, gate)?;
     // Now the network may have its say.
     start_timer(&shell)?;
-    parent.tell(&FromWorker::Ready);
+    parent.tell(&FromWorker::Ready(component));
     let served = Arc::clone(&shell);
     spawn("ggatetd", move || served.serve_after_contact())?;
     loop {

@@ -17,9 +17,10 @@ use hast_core::secondary::{Answer, Hello, Session, Taken};
 use hast_core::slab::RequestId;
 use hast_core::units::Version;
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use socket2::Socket;
 use std::cell::Cell;
 use std::io::{self, Write as _};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,8 +58,8 @@ struct State {
 #[derive(Clone)]
 pub(super) struct Link {
     session: Session,
-    requests: Arc<TcpStream>,
-    pub(super) replies: Arc<TcpStream>,
+    requests: Arc<Socket>,
+    pub(super) replies: Arc<Socket>,
     version: Version,
     hello: Hello,
 }
@@ -85,7 +86,7 @@ impl Peers {
 
     /// Both connections fail from now on, whoever uses them. Those of which
     /// replies are sent.
-    pub(super) fn shut_down(&self) -> Option<Arc<TcpStream>> {
+    pub(super) fn shut_down(&self) -> Option<Arc<Socket>> {
         let state = self.state.lock();
         let link = state.link.as_ref()?;
         link.shut_down();
@@ -127,10 +128,9 @@ impl Shell {
     fn try_to_greet(&self, peer: &Peer, descriptors: Vec<OwnedFd>) -> Result<(), LinkError> {
         let none = || io::Error::new(io::ErrorKind::NotConnected, "no connections were passed");
         let [requests, replies] = <[OwnedFd; 2]>::try_from(descriptors).map_err(|_| none())?;
-        let [requests, replies] = [requests, replies].map(|fd| Arc::new(TcpStream::from(fd)));
+        let [requests, replies] = [requests, replies].map(|fd| Arc::new(Socket::from(fd)));
         for connection in [&requests, &replies] {
             connection.set_nonblocking(false)?;
-            connection.set_nodelay(true)?;
         }
         let Opening::Step2(step2) = Opening::decode(&peer.hello)? else {
             return Err(MessageError::Value("token").into());
@@ -156,8 +156,8 @@ impl Shell {
     fn begin(
         &self,
         address: String,
-        requests: Arc<TcpStream>,
-        replies: Arc<TcpStream>,
+        requests: Arc<Socket>,
+        replies: Arc<Socket>,
         version: Version,
         hello: Hello,
     ) {

@@ -39,13 +39,14 @@ pub(in crate::worker) fn run(
     let title = title::Place::find();
     destroy_orphan(&start.provider);
     let local = Local::open(&start, program)?;
+    let component = local.extents.into();
     let sandbox = start.sandbox.clone();
     let name = Title::Secondary.of(&start.name);
     let shell = Arc::new(build(start, local, title, parent));
     attach_disk(&shell);
     start_threads(&shell)?;
     give_up_privileges(sandbox.as_ref(), &name, &shell.local, None)?;
-    parent.tell(&FromWorker::Ready);
+    parent.tell(&FromWorker::Ready(component));
     loop {
         match daemon.receive() {
             Ok(received) => shell.obey(received.message, received.descriptors),

@@ -4,6 +4,7 @@
 use ggate::cli::{Flag, Program};
 use home::completions::programs;
 use home::manual::{Manual, Options};
+use home::messages::{sources, texts_below};
 use home::{Host, read};
 use std::collections::BTreeSet;
 use testkit::process::free_port;
@@ -72,6 +73,132 @@ fn every_keyword_of_the_configuration_is_explained() {
     assert_eq!(explained("EXTENSIONS"), keywords(&ext));
 }
 
+/// A page, and the sources of its program with the libraries that look for
+/// files or variables for it.
+const SOURCES_OF: [(&str, &[&str]); 4] = [
+    (
+        "ggatec.8",
+        &["ggatec/src", "ggate/src/gate", "ggate/src/daemon"],
+    ),
+    ("ggated.8", &["ggated/src", "ggate/src/daemon"]),
+    (
+        "ggatel.8",
+        &["ggatel/src", "ggate/src/gate", "ggate/src/daemon"],
+    ),
+    (
+        "hastd.8",
+        &["hastd/src", "ggate/src/gate", "ggate/src/daemon"],
+    ),
+];
+
+/// Paths that are not ours, or only on Linux.
+const NOT_OURS: [&str; 3] = ["/dev/null", "/etc/machine-id", "/var/run/ggate"];
+
+#[test]
+fn every_file_and_variable_is_explained() {
+    for (page, folders) in SOURCES_OF {
+        let page_of = Manual::of(page);
+        let files: BTreeSet<&str> = page_of.items("FILES", "Pa ").collect();
+        let environment: Vec<&str> = page_of.section("ENVIRONMENT").collect();
+        let mut found = 0;
+        for text in folders.iter().flat_map(|folder| texts_below(folder)) {
+            let is_path = ["/etc/", "/var/run/", "/dev/"].iter().any(|start| {
+                let rest = text.strip_prefix(start);
+                rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(['/', ' ', '{']))
+            });
+            let is_variable = text == "XDG_RUNTIME_DIR" || {
+                let rest = text.strip_prefix("GGATE_");
+                rest.is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_uppercase()))
+            };
+            if is_path && !NOT_OURS.contains(&&*text) {
+                assert!(files.contains(&*text), "{page}: {text}");
+                found += 1;
+            } else if is_variable && !(text == "XDG_RUNTIME_DIR" && page != "ggatec.8") {
+                let shown = environment.iter().any(|line| line.ends_with(&*text));
+                assert!(shown, "{page}: {text}");
+                found += 1;
+            }
+        }
+        assert!(found > 1, "{page}: only {found} found");
+    }
+}
+
+#[test]
+fn every_signal_is_explained_and_no_other_one() {
+    for (page, folder) in [
+        ("ggatec.8", "ggatec/src"),
+        ("ggated.8", "ggated/src"),
+        ("ggatel.8", "ggatel/src"),
+        ("hastd.8", "hastd/src/daemon"),
+    ] {
+        let sources = sources();
+        let caught = |signal: &str| {
+            let signal = format!("Signal::{signal}");
+            let mut own = sources.iter().filter(|(path, _)| path.contains(folder));
+            own.any(|(_, code)| code.contains(&signal))
+        };
+        let mut expected = BTreeSet::new();
+        for (signal, names) in [
+            ("Terminate", &["SIGTERM", "SIGINT"][..]),
+            ("Reload", &["SIGHUP"]),
+            ("Report", &["SIGINFO"]),
+        ] {
+            if caught(signal) {
+                expected.extend(names);
+            }
+        }
+        let page_of = Manual::of(page);
+        let explained: BTreeSet<&str> = page_of
+            .section("SIGNALS")
+            .filter_map(|line| line.strip_prefix(".It Dv "))
+            .flat_map(|names| names.split(" , "))
+            .collect();
+        assert_eq!(explained, expected, "{page}");
+    }
+}
+
+/// A status in the sources: of a constant, of the usage, or of an error.
+fn status(line: &str) -> Option<u8> {
+    let line = line.trim().trim_end_matches([';', ',']);
+    let number = ["const ", "usage_status: ", "Self::"]
+        .iter()
+        .find_map(|start| {
+            let rest = line.strip_prefix(start)?;
+            match *start {
+                "const " => rest.split_once(": u8 = ").map(|(_, number)| number),
+                "Self::" => rest.split_once(" => ").map(|(_, number)| number),
+                _ => Some(rest),
+            }
+        });
+    number?.parse().ok()
+}
+
+#[test]
+fn every_exit_status_of_hast_is_explained_and_no_other_one() {
+    for (page, parts, more) in [
+        ("hastd.8", ["daemon/start.rs", "daemon/options.rs"], [None]),
+        // That one is base's -1.
+        ("hastctl.8", ["ctl/", "control/client.rs"], [Some(255)]),
+    ] {
+        let parts = parts.into_iter().chain(["config/load.rs"]);
+        let parts: Vec<String> = parts.map(|part| format!("hastd/src/{part}")).collect();
+        let sources = sources();
+        let own = sources.iter().filter(|(path, _)| {
+            let mut parts = parts.iter();
+            parts.any(|part| path.contains(&**part))
+        });
+        let statuses = own.flat_map(|(_, code)| code.lines().filter_map(status));
+        let expected: BTreeSet<u8> = statuses.chain(more.into_iter().flatten()).collect();
+        let explained: BTreeSet<u8> = Manual::of(page)
+            .section("EXIT STATUS")
+            .filter_map(|line| line.strip_prefix(".It "))
+            .filter_map(|status| status.parse().ok())
+            .filter(|status| *status != 0)
+            .collect();
+        assert_eq!(explained, expected, "{page}");
+    }
+}
+
 /// What can stand at the places with a question mark, as told to somebody who
 /// writes something else there. No other list of the keywords is needed.
 fn keywords(files: &[(String, String)]) -> BTreeSet<String> {
@@ -120,6 +247,27 @@ fn the_exports_in_the_manual_are_understood() {
     assert_eq!(ggated::check_exports(text.as_bytes(), &resolve), Ok(5));
 }
 
+#[test]
+fn every_flag_of_the_exports_is_explained() {
+    let texts = texts_below("ggated/src");
+    let known = texts
+        .iter()
+        .find_map(|text| text.split_once("; known are ").map(|(_, list)| list));
+    let page = Manual::of("gg.exports.5");
+    let explained: BTreeSet<String> = page
+        .section("DESCRIPTION")
+        .filter_map(|line| line.strip_prefix(".Cm "))
+        .filter_map(|line| line.split(' ').next())
+        .map(str::to_lowercase)
+        .collect();
+    let known: BTreeSet<String> = known
+        .expect("the list in a message")
+        .split(", ")
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(explained, known);
+}
+
 /// What the manuals of the gate show is done, in their order, on one host: its
 /// prompts say whose part it is.
 #[test]
@@ -149,7 +297,7 @@ fn the_examples_of_the_gate_run() {
                 .replace(
                     "ggatec rescue",
                     &format!(
-                        "pkill -9 -f 'ggatec creat[e].*127.0.0.1 .*da1'; ggatec rescue -p {port}"
+                        "pkill -9 -f 'ggatec creat[e].*$HOST/dev/da1'; ggatec rescue -p {port}"
                     ),
                 );
             let root = host.path("").display().to_string();

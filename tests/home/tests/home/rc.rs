@@ -109,22 +109,85 @@ fn hastd_is_stopped_even_if_its_roles_cannot_be_given_up() {
     assert!(!host.path("run/hast/data").exists());
 }
 
-/// Base's script has the same variables: this is one by its rules, with the
-/// paths of base's programs, which are not there.
+/// Base's scripts have the same variables: makes one by their rules of ours,
+/// with the paths of base's programs, which are not there.
+fn make_base_s(host: &Host, script: &str) {
+    let path = format!("etc/rc.d/{script}");
+    let base = host.read(&path).replace("usr/local/sbin", "sbin");
+    assert!(base.contains(&format!("/sbin/{script}\n")));
+    host.write(&path, &base);
+    let start = host.run(&format!("service {script} onestart"));
+    let start = start.expect_code(1);
+    assert!(start.stderr.contains("cannot run"), "{start:?}");
+}
+
+/// Adds lines to rc.conf.
+fn set(host: &Host, settings: &str) {
+    let settings = host.read("etc/rc.conf") + &host.adapt(settings);
+    host.write("etc/rc.conf", &settings);
+}
+
 #[test]
-fn rc_conf_switches_base_s_scripts_to_our_programs() {
-    let host = hast_host(
-        "hastd_enable=YES\nhastd_program=/usr/local/sbin/hastd\nhastctl=/usr/local/sbin/hastctl\n",
-    );
-    let base = host
-        .read("etc/rc.d/hastd")
-        .replace("usr/local/sbin", "sbin");
-    assert!(base.contains("/sbin/hastd\n") && base.contains("/sbin/hastctl\n"));
-    host.write("etc/rc.d/hastd", &base);
+fn rc_conf_switches_base_s_hastd_to_ours() {
+    let host = hast_host("hastd_enable=YES\n");
+    make_base_s(&host, "hastd");
+    set(&host, "hastd_program=/usr/local/sbin/hastd\n");
     host.run("service hastd start").expect_code(0);
     host.run("service hastd status").expect_code(0);
+    // Its hastctl is another setting.
+    let stop = host.run("service hastd stop").expect_code(0);
+    assert!(stop.stderr.contains("/sbin/hastctl"), "{stop:?}");
+    set(&host, "hastctl=/usr/local/sbin/hastctl\n");
+    host.run("service hastd start").expect_code(0);
     let stop = host.run("service hastd stop").expect_code(0);
     assert_eq!(stop.stderr, "");
+}
+
+#[test]
+fn rc_conf_switches_base_s_ggated_to_ours() {
+    let host = host("ggated", "ggated_enable=YES\n");
+    disk(&host, "dev/da1");
+    host.write("etc/gg.exports", &host.adapt("127.0.0.1 RW /dev/da1\n"));
+    make_base_s(&host, "ggated");
+    set(
+        &host,
+        "ggated_program=/usr/local/sbin/ggated\nggated_flags='-a 127.0.0.1 -p 0'\n",
+    );
+    host.run("service ggated start").expect_code(0);
+    host.run("service ggated status").expect_code(0);
+    host.run("service ggated reload").expect_code(0);
+    host.run("service ggated stop").expect_code(0);
+}
+
+/// What rcorder(8) and rc.subr(8) go by.
+#[test]
+fn scripts_have_the_lines_that_rcorder_reads() {
+    for (script, keyword, order) in [
+        ("rc.d/hastd", "nojail shutdown", Some("BEFORE: DAEMON")),
+        ("rc.d/ggatec", "nojail shutdown", Some("BEFORE: DAEMON")),
+        ("rc.d/ggated", "shutdown", None),
+        (
+            "share/examples/hast/rc",
+            "nojail shutdown",
+            Some("REQUIRE: hastd devd DAEMON"),
+        ),
+    ] {
+        let text = home::read(script);
+        let named = text.lines().find_map(|line| {
+            let line = line.trim();
+            line.strip_prefix("name=")
+        });
+        let name = named.expect("a name");
+        let has = |line: &str| text.lines().any(|other| other.trim() == line);
+        assert!(has(&format!("# PROVIDE: {name}")), "{script}");
+        assert!(has(&format!("# KEYWORD: {keyword}")), "{script}");
+        assert!(has(&format!("rcvar={name}_enable")), "{script}");
+        assert!(has(&format!("load_rc_config {name}")), "{script}");
+        assert!(has(&format!(": \"${{{name}_enable:=NO}}\"")), "{script}");
+        if let Some(order) = order {
+            assert!(has(&format!("# {order}")), "{script}");
+        }
+    }
 }
 
 #[test]
