@@ -12,7 +12,7 @@ use hast_core::errno::Errno;
 use hast_core::primary::{CLIENT_REQUESTS, Full, LONGEST_REQUEST, Op};
 use hast_core::units::ByteRange;
 use nix::errno::Errno as HostErrno;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -127,8 +127,6 @@ impl Shell {
                 return self.perform(deferred);
             }
             self.perform(deferred);
-            // What was put together may be what makes room.
-            self.output.send(self);
             if !self.wait_for_room() {
                 return;
             }
@@ -162,6 +160,10 @@ impl Shell {
     /// or this worker stops.
     fn wait_for_room(&self) -> bool {
         let mut state = self.state.lock();
+        if state.in_use >= CLIENT_REQUESTS {
+            // What was put together may be what makes room.
+            MutexGuard::unlocked(&mut state, || self.output.send(self));
+        }
         while state.in_use >= CLIENT_REQUESTS {
             state.waiting_for_room = true;
             if self.room.wait_for(&mut state, GATE_CHECK).timed_out() {
