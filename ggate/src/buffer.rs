@@ -40,6 +40,8 @@ struct State {
     /// Bytes of the buffers in `free`.
     kept: usize,
     free: [Vec<Memory>; CLASSES],
+    /// A buffer was asked for since the last [`Pool::rest`].
+    needed: bool,
     /// Waiters are served in order, so that small requests cannot starve a
     /// large one: tickets given out, and the one whose turn it is.
     next_ticket: u64,
@@ -135,7 +137,21 @@ impl Pool {
         self.0.state.lock().used
     }
 
+    /// Gives back all that is kept, if nobody needed any of it since the last
+    /// call. Whoever calls this from time to time keeps nothing while idle.
+    pub fn rest(&self) {
+        let mut state = self.0.state.lock();
+        if std::mem::take(&mut state.needed) {
+            return;
+        }
+        state.kept = 0;
+        let gone = std::mem::take(&mut state.free);
+        drop(state);
+        drop(gone);
+    }
+
     fn take(&self, mut state: parking_lot::MutexGuard<'_, State>, size: usize, len: usize) -> Buf {
+        state.needed |= size != 0;
         state.used += size;
         let kept = class_of(size).and_then(|class| state.free[class].pop());
         if kept.is_some() {
@@ -270,6 +286,20 @@ mod tests {
         let at = first.as_ptr();
         drop(first);
         assert_eq!(pool.get(8192).as_ptr(), at);
+    }
+
+    #[test]
+    fn memory_is_given_back_when_nobody_needed_it_for_a_while() {
+        let pool = Pool::new(1 << 20);
+        let out = pool.get(4096);
+        drop(pool.get(8192));
+        let kept = || pool.0.state.lock().kept;
+        pool.rest();
+        assert_eq!(kept(), 8192);
+        pool.rest();
+        assert_eq!((kept(), pool.used()), (0, 4096));
+        drop(out);
+        assert_eq!((kept(), pool.used()), (4096, 0));
     }
 
     #[test]

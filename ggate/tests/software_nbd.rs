@@ -656,6 +656,19 @@ fn an_open_gate_is_busy_and_a_left_one_is_not() {
     assert_eq!(ram.bench.destroy(false), Ok(()));
 }
 
+/// The client was told that it was in and only then counted: a gate that it
+/// had just opened could be destroyed under it.
+#[test]
+fn who_was_let_in_has_it_open() {
+    let ram = Ram::new();
+    for _ in 0..300 {
+        let client = ram.bench.client();
+        assert_eq!(ram.bench.destroy(false), Err(Errno::EBUSY));
+        client.disconnect().unwrap();
+    }
+    ram.finish();
+}
+
 #[test]
 fn a_left_gate_is_not_busy_although_nobody_serves_it() {
     let bench = Bench::new(&plan());

@@ -35,6 +35,11 @@ const SYNC: Duration = Duration::from_secs(60);
 
 const LOADS: u64 = 3;
 
+/// What a process may have in the end, whatever it went through: descriptors,
+/// and KiB of resident memory.
+const MOST_DESCRIPTORS: usize = 40;
+const MOST_MEMORY: u64 = 64 << 10;
+
 /// What fio uses of the provider, behind what the loads use.
 const FIO_REGION: u64 = 32 << 20;
 
@@ -234,6 +239,14 @@ fn point(link: &Path, socket: &Path) {
     std::fs::rename(new, link).unwrap();
 }
 
+/// Resident memory in KiB.
+fn memory(pid: nix::unistd::Pid) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    number.unwrap().parse().unwrap()
+}
+
 fn descriptors(pid: nix::unistd::Pid) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/fd"))
         .unwrap()
@@ -340,8 +353,12 @@ fn finish(tormentor: Tormentor) {
     loads.iter().for_each(Load::pause);
     pair.wait_for_sync(primary, NAME, SYNC);
     for side in [Side::A, Side::B] {
-        let open = descriptors(pair.daemon(side).pid());
-        assert!(open < 40, "the daemon of {side:?} has {open} descriptors");
+        let worker = pair.worker(side, NAME).unwrap();
+        for (what, pid) in [("daemon", pair.daemon(side).pid()), ("worker", worker)] {
+            let (open, kib) = (descriptors(pid), memory(pid));
+            println!("{what} of {side:?}: {open} descriptors, {kib} KiB");
+            assert!(open < MOST_DESCRIPTORS && kib < MOST_MEMORY);
+        }
         pair.role(side, "init");
         assert_eq!(pair.worker(side, NAME), None, "{side:?}");
     }
@@ -353,4 +370,6 @@ fn finish(tormentor: Tormentor) {
     for side in [Side::A, Side::B] {
         pair.stop(side).expect_code(0);
     }
+    let left = pair.sandbox.processes();
+    assert!(left.is_empty(), "still running: {left:?}");
 }

@@ -12,20 +12,19 @@ use std::cell::Cell;
 use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::process::ExitCode;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-/// The environment variable that makes the test program the daemon.
+/// The environment variable that makes the test program the daemon: the socket
+/// on which it tells how often it has allocated.
 const MARK: &str = "HIGHGATE_COUNTED";
 
-/// Where the daemon tells how often it has allocated, in its working directory.
-const SOCKET: &str = "allocations";
-
 /// Bytes and depth of the request patterns.
-const PATTERNS: [(u32, u32); 3] = [(4 << 10, 32), (128 << 10, 8), (1 << 20, 2)];
+pub const PATTERNS: [(u32, u32); 3] = [(4 << 10, 32), (128 << 10, 8), (1 << 20, 2)];
 
 /// Bytes of one round, many times what can be in flight.
-const ROUND: u32 = 16 << 20;
+pub const ROUND: u32 = 16 << 20;
 
 /// Rounds until one must have passed without an allocation: tables grow to
 /// their size at first, and disk threads come and go.
@@ -74,14 +73,15 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// The main function of the test program for the daemon called `name`, which is
-/// `ggatec` or `ggated`; `daemon` runs it.
-pub fn main(name: &str, daemon: impl FnOnce(Vec<OsString>) -> ExitCode) -> ExitCode {
-    if std::env::var_os(MARK).is_none() {
-        test(name);
-        return ExitCode::SUCCESS;
-    }
-    let listener = UnixListener::bind(SOCKET).expect("a socket");
+/// Whether this process is the daemon, which tells from now on how often it
+/// allocates.
+pub fn is_counted() -> bool {
+    let Some(socket) = std::env::var_os(MARK) else {
+        return false;
+    };
+    // One that ran before may have left it.
+    let _ = std::fs::remove_file(&socket);
+    let listener = UnixListener::bind(socket).expect("a socket");
     std::thread::spawn(move || {
         EXEMPT.set(true);
         for asked in listener.incoming() {
@@ -90,19 +90,74 @@ pub fn main(name: &str, daemon: impl FnOnce(Vec<OsString>) -> ExitCode) -> ExitC
         }
         std::io::Result::Ok(())
     });
-    daemon(std::env::args_os().collect())
+    true
 }
 
-fn test(counted: &str) {
+/// A daemon that is the test program.
+#[derive(Debug)]
+pub struct Counted(PathBuf);
+
+impl Counted {
+    /// One that will tell here.
+    pub const fn at(socket: PathBuf) -> Self {
+        Self(socket)
+    }
+
+    /// Makes a command that runs the [`program`] start it.
+    pub fn mark(&self, command: &mut Command) {
+        command.env(MARK, &self.0);
+    }
+
+    /// How often it has allocated.
+    pub fn allocations(&self) -> u64 {
+        let mut count = [0; 8];
+        UnixStream::connect(&self.0)
+            .and_then(|mut daemon| daemon.read_exact(&mut count))
+            .expect("a counting daemon");
+        u64::from_le_bytes(count)
+    }
+
+    /// Asserts that a round soon passes in which it allocates nothing.
+    pub fn stops_allocating(&self, what: &str, mut round: impl FnMut()) {
+        let mut counts = (0..ROUNDS).map(|_| {
+            let before = self.allocations();
+            round();
+            self.allocations() - before
+        });
+        let none = counts.any(|count| count == 0);
+        assert!(
+            none,
+            "{}: every round of {what} allocates",
+            self.0.display()
+        );
+    }
+}
+
+/// The test program as a command.
+pub fn program() -> PathBuf {
+    std::env::current_exe().expect("the path of this test")
+}
+
+/// The main function of the test program for the daemon called `name`, which is
+/// `ggatec` or `ggated`; `daemon` runs it.
+pub fn main(name: &str, daemon: impl FnOnce(Vec<OsString>) -> ExitCode) -> ExitCode {
+    if is_counted() {
+        return daemon(std::env::args_os().collect());
+    }
+    test(name);
+    ExitCode::SUCCESS
+}
+
+fn test(name: &str) {
     let sandbox = Sandbox::new();
-    let start = |name: &str, args: &[&str]| {
-        let mut command = if name == counted {
-            let own = std::env::current_exe().expect("the path of this test");
-            let mut command = sandbox.command(own);
-            command.env(MARK, "1");
+    let counted = Counted::at(sandbox.file(name));
+    let start = |program: &str, args: &[&str]| {
+        let mut command = if program == name {
+            let mut command = sandbox.command(self::program());
+            counted.mark(&mut command);
             command
         } else {
-            sandbox.command(name)
+            sandbox.command(program)
         };
         Running::start(command.args(args))
     };
@@ -120,32 +175,15 @@ fn test(counted: &str) {
     let mut nbd = Client::connect(&provider).expect("a provider");
     for (bytes, depth) in PATTERNS {
         for command in [READ, WRITE] {
-            let mut counts = (0..ROUNDS).map(|_| {
-                let before = allocations(&sandbox);
-                round(&mut nbd, command, bytes, depth);
-                allocations(&sandbox) - before
-            });
-            let least = counts.find(|&count| count == 0);
-            assert!(
-                least.is_some(),
-                "{counted}: every round of requests of {bytes} bytes (command {command}) allocates"
-            );
+            let what = format!("requests of {bytes} bytes (command {command})");
+            counted.stops_allocating(&what, || round(&mut nbd, command, bytes, depth));
         }
     }
-    println!("{counted}: rounds without an allocation in every pattern");
-}
-
-/// How often the daemon has allocated.
-fn allocations(sandbox: &Sandbox) -> u64 {
-    let mut count = [0; 8];
-    UnixStream::connect(sandbox.file(SOCKET))
-        .and_then(|mut daemon| daemon.read_exact(&mut count))
-        .expect("a counting daemon");
-    u64::from_le_bytes(count)
+    println!("{name}: rounds without an allocation in every pattern");
 }
 
 /// Requests over the whole image, `depth` of them in flight.
-fn round(client: &mut Client, command: u16, bytes: u32, depth: u32) {
+pub fn round(client: &mut Client, command: u16, bytes: u32, depth: u32) {
     let payload = vec![0xa5; bytes as usize];
     let payload = if command == WRITE { &payload[..] } else { &[] };
     let finish = |client: &mut Client| {

@@ -155,6 +155,12 @@ impl Sandbox {
         Running::start(&mut command)
     }
 
+    /// The processes that were started here and run, their children, too.
+    pub fn processes(&self) -> Vec<Pid> {
+        let mark = [RUN_DIRECTORY, "=", &self.run_dir().to_string_lossy()].concat();
+        processes_with(mark.as_bytes())
+    }
+
     /// Runs a program to its end.
     pub fn run<A: AsRef<OsStr>>(
         &self,
@@ -167,8 +173,7 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        let mark = [RUN_DIRECTORY, "=", &self.run_dir().to_string_lossy()].concat();
-        for pid in processes_with(mark.as_bytes()) {
+        for pid in self.processes() {
             // It may have ended by itself meanwhile.
             let _ = kill(pid, Signal::SIGKILL);
         }

@@ -35,7 +35,12 @@ pub trait Handler: Sync {
     /// or any other thread.
     fn handle(&self, request: &Request, payload: Payload<'_>);
 
-    /// Called after `handle` before there may be a wait for the next request:
+    /// A buffer for a WRITE of more than [`START_BUFFER`] bytes.
+    fn long_buffer(&self, pool: &Pool, length: usize) -> Buf {
+        pool.get(length)
+    }
+
+    /// Called before there may be a wait, for the next request or for memory:
     /// what was put together for one system call should go now. Must not wait.
     fn idle(&self);
 }
@@ -58,12 +63,19 @@ impl Payload<'_> {
     /// The bytes in a buffer of their own, to be kept until completion.
     #[must_use]
     pub fn detach(self) -> Buf {
+        self.detach_with(Pool::get)
+    }
+
+    /// The same for who has something to do before the pool is waited for:
+    /// `get` gets a buffer of a length from it.
+    #[must_use]
+    pub fn detach_with(self, get: impl FnOnce(&Pool, usize) -> Buf) -> Buf {
         if self.length <= COPY_LIMIT {
-            let mut copy = self.pool.get(self.length);
+            let mut copy = get(self.pool, self.length);
             copy.copy_from_slice(self.bytes());
             return copy;
         }
-        let mut taken = std::mem::replace(self.buffer, self.pool.get(START_BUFFER));
+        let mut taken = std::mem::replace(self.buffer, get(self.pool, START_BUFFER));
         taken.truncate(self.length);
         taken
     }
@@ -144,7 +156,7 @@ impl Actor<()> for Server<'_> {
                 Ok(Started::NeedBuffer(length)) => {
                     // The replies to what waits to be sent may have to make room.
                     self.handler.idle();
-                    self.buffer = self.pool.get(length);
+                    self.buffer = self.handler.long_buffer(self.pool, length);
                 }
                 Ok(Started::Canceled) if !canceled => canceled = true,
                 // Under load the gate ends while nobody is in START: then the

@@ -14,7 +14,10 @@
 //! it may not have, and so is what it did not flush.
 
 use super::peer::{Target, Told};
-use super::{Action, Behind, Hello, Millis, Notice, Outgoing, Primary, Session, Trouble, Why};
+use super::{
+    Action, Behind, Hello, LONGEST_REQUEST, Millis, Notice, Outgoing, Primary, Session, Trouble,
+    Why,
+};
 use crate::bitmap::Bitmap;
 use crate::decision::Refusal;
 use crate::errno::Errno;
@@ -116,8 +119,11 @@ impl Link {
         self.peer.map_or(0, |node| node.counters.remote)
     }
 
+    /// Longest request to the peer, in bytes, of those that copy, too: the
+    /// shell has memory for so many of this length, whatever a peer takes.
     pub(super) fn longest(&self) -> u32 {
-        self.peer.map_or(BASE_LONGEST, |node| node.longest)
+        self.peer
+            .map_or(BASE_LONGEST, |node| node.longest.min(LONGEST_REQUEST))
     }
 
     /// Hangs up for good, with nothing left to be said.

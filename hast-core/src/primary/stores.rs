@@ -83,7 +83,6 @@ impl Primary {
         if stored {
             self.stores.map_confirmed = self.stores.map_begun;
         } else {
-            self.watch.counted.write_errors += 1;
             self.note(Trouble::Map);
             self.local_cache_failed();
         }

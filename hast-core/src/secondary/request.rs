@@ -309,6 +309,8 @@ impl Secondary {
         }
         for id in ended.drain(..) {
             self.slots.remove(id);
+            // It had no buffer, but somebody may wait for its place.
+            out.push(Action::Release(id));
         }
         self.marked = ended;
     }

@@ -46,9 +46,10 @@ use std::time::Duration;
 /// Mode of the control socket, unless `controlmode` says otherwise.
 pub const DEFAULT_CONTROL_MODE: u32 = 0o600;
 
-/// Bytes of payload a worker holds, unless `memory` says otherwise: 256
-/// requests of 256 KiB.
-pub const DEFAULT_MEMORY: usize = 64 << 20;
+/// Bytes of payload a worker holds, unless `memory` says otherwise: 32 requests
+/// of 1 MiB and some. With what it copies and all else a worker stays below 64
+/// MiB.
+pub const DEFAULT_MEMORY: usize = 40 << 20;
 
 /// A worker with less could not have a window of the longest requests.
 pub const LEAST_MEMORY: usize = 8 << 20;

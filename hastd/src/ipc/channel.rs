@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 /// Longest message in bytes: a few paths of 1024 bytes and a handshake.
 const LONGEST: usize = 64 << 10;
@@ -131,12 +132,18 @@ impl Channel {
         !self.queue.is_empty()
     }
 
-    /// Sends all that waits, however long the other side takes.
-    pub fn drain(&mut self) -> Result<(), ChannelError> {
+    /// Sends all that waits, as far as the other side takes it in time.
+    pub fn drain(&mut self, patience: Duration) -> Result<(), ChannelError> {
+        let deadline = Instant::now() + patience;
         self.flush()?;
         while self.is_waiting() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(ChannelError::Unread);
+            }
             let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLOUT)];
-            match poll(&mut fds, PollTimeout::NONE) {
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            match poll(&mut fds, timeout) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(ChannelError::Socket(errno)),
             }

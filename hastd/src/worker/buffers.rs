@@ -42,6 +42,11 @@ impl Buffers {
         }
     }
 
+    /// Gives memory back that nobody needs.
+    pub(super) fn rest(&self) {
+        self.copies.rest();
+    }
+
     /// Gives a request its buffer. Whoever had the place is done with it.
     pub(super) fn put(&self, id: RequestId, start: u64, data: Buf) {
         *self.places[id.index()].write() = Place {

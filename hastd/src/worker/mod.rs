@@ -7,6 +7,7 @@
 //! | `primary`, `secondary` | hast-core's machines and what they ask for |
 //! | `local`, `area`, `stores`, `flushes` | the component: opening it, its data, its map and metadata, all of it on the disk |
 //! | `buffers` | payloads |
+//! | `jobs` | requests to the component |
 //! | `input`, `output`, `wire` | the two directions of a link |
 //! | `parent` | the channel to the daemon |
 //! | `title` | what ps(1) shows |
@@ -17,6 +18,7 @@ mod area;
 mod buffers;
 mod flushes;
 mod input;
+mod jobs;
 mod local;
 mod output;
 mod parent;
@@ -32,7 +34,7 @@ pub use title::{Title, is_worker};
 use crate::ipc::{Channel, ChannelError, Received, Receiver, Sandbox, ToWorker};
 use crate::log;
 use crate::sandbox::{self, SandboxError};
-use ggate::daemon::{self, Signal, protect};
+use ggate::daemon::{self, Signal, pause, protect};
 use ggate::gate::{self, GateId, Ggctl};
 use hast_core::primary::Millis;
 use nix::errno::Errno;
@@ -50,6 +52,10 @@ const STOP_PATIENCE: Duration = Duration::from_secs(20);
 
 /// How often the machines are told the time.
 const TICK: Duration = Duration::from_millis(500);
+
+/// Ticks after which memory that nobody needed meanwhile is given back: ten
+/// seconds' worth. There may be many resources, and few that are busy.
+const REST: u32 = 20;
 
 /// Why a worker ends. The exit status tells the daemon whether it is worth
 /// starting another one: spec/hast-behaviour.md section 1.1.
@@ -104,9 +110,16 @@ impl Daemon {
 /// A worker's whole life; its socket to the daemon is standard input.
 #[must_use]
 pub fn run() -> ExitCode {
+    give_back_what_is_freed();
     let Ok((mut daemon, channel)) = inherited() else {
         // Nobody is there to be told.
         return ExitCode::from(Failure::TEMPORARY);
+    };
+    let parent = Arc::new(Parent::new(channel));
+    let start_log = |debug| {
+        let parent = Arc::clone(&parent);
+        let lines = move |level, text: &str| parent.log(level, text);
+        log::start("hastd", log::Sink::Function(Arc::new(lines)), debug);
     };
     let (start, descriptors) = match daemon.receive() {
         Ok(Received {
@@ -116,7 +129,10 @@ pub fn run() -> ExitCode {
         Ok(Received {
             message: ToWorker::Clean { provider },
             ..
-        }) => return clean(&Parent::new(channel), &provider),
+        }) => {
+            start_log(0);
+            return clean(&parent, &provider);
+        }
         _ => return ExitCode::from(Failure::TEMPORARY),
     };
     let mut descriptors = descriptors.into_iter();
@@ -125,10 +141,7 @@ pub fn run() -> ExitCode {
         // For a panic's last words.
         let _ = nix::unistd::dup2_stderr(&stderr);
     }
-    let parent = Arc::new(Parent::new(channel));
-    let logging = Arc::clone(&parent);
-    let lines = move |level, text: &str| logging.log(level, text);
-    log::start("hastd", log::Sink::Function(Arc::new(lines)), start.debug);
+    start_log(start.debug);
     // Not inherited from the daemon, on FreeBSD.
     protect();
     let ended = if start.primary {
@@ -207,6 +220,32 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Failure
     daemon::spawn(name, work)?;
     Ok(())
 }
+
+/// The thread `timertd`; never returns.
+fn run_timer(tick: impl Fn(), rest: impl Fn()) -> ! {
+    loop {
+        for _ in 0..REST {
+            tick();
+            pause(TICK);
+        }
+        rest();
+    }
+}
+
+/// A worker that was busy must not hold for ever what it needed then. Only
+/// glibc has to be told: it would keep buffers of a megabyte as it keeps small
+/// ones once it has seen one freed.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[allow(unsafe_code)]
+fn give_back_what_is_freed() {
+    const THRESHOLD: libc::c_int = 128 << 10;
+    // SAFETY: this sets a number, while there is one thread. If it fails,
+    // memory is kept.
+    unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, THRESHOLD) };
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+const fn give_back_what_is_freed() {}
 
 /// SIGTERM and SIGINT mean what [`ToWorker::Stop`] means.
 fn on_termination(stop: impl Fn() + Send + 'static) -> Result<(), Failure> {

@@ -32,6 +32,11 @@ const BATCH: usize = 128 << 10;
 /// are sent from where they are.
 pub(super) const COPIED: usize = 16 << 10;
 
+/// Messages that may wait for the connection before whoever causes more of
+/// them on behalf of the peer has to wait, too: two replies to each request a
+/// secondary has room for.
+const MOST_QUEUED: usize = 1024;
+
 /// A payload that is sent from where it is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Large {
@@ -72,6 +77,8 @@ pub(super) struct Output<F> {
     buffers: Arc<Buffers>,
     /// Wakes sendtd.
     stalled: Condvar,
+    /// Signalled when the queue was emptied.
+    emptied: Condvar,
 }
 
 struct State<F> {
@@ -135,6 +142,7 @@ impl<F: Copy + Send> Output<F> {
             }),
             buffers,
             stalled: Condvar::new(),
+            emptied: Condvar::new(),
         }
     }
 
@@ -144,17 +152,38 @@ impl<F: Copy + Send> Output<F> {
         state.queue.clear();
         state.link += 1;
         state.socket = Some(socket);
+        self.emptied.notify_all();
     }
 
-    /// The link has ended: nothing of it is sent any more.
-    pub(super) fn close(&self) {
+    /// A link has ended: if it is the one that messages go out on, nothing of
+    /// it is sent any more.
+    pub(super) fn close(&self, connections: &[Arc<Socket>]) {
         let mut state = self.state.lock();
-        state.queue.clear();
-        if let Some(socket) = state.socket.take() {
+        let ended = |socket: &mut Arc<Socket>| {
+            let mut of_link = connections.iter();
+            of_link.any(|connection| Arc::ptr_eq(connection, socket))
+        };
+        if let Some(socket) = state.socket.take_if(ended) {
+            state.queue.clear();
             // Wakes whoever waits for it; it may be broken already.
             let _ = socket.shutdown(Shutdown::Both);
+            self.stalled.notify_all();
+            self.emptied.notify_all();
         }
-        self.stalled.notify_all();
+    }
+
+    /// Waits until the peer has taken most of what it caused. To be called by
+    /// who takes its requests, and by nobody who reads replies.
+    pub(super) fn wait_for_room<E: Encode<Frame = F>>(&self, encoder: &E) {
+        let is_full = |state: &State<F>| state.queue.len() >= MOST_QUEUED;
+        if !is_full(&self.state.lock()) {
+            return;
+        }
+        self.send(encoder);
+        let mut state = self.state.lock();
+        while is_full(&state) && state.socket.is_some() {
+            self.emptied.wait(&mut state);
+        }
     }
 
     /// Queues a message; [`send`](Self::send) must follow, at the latest when
@@ -211,6 +240,7 @@ impl<F: Copy + Send> Output<F> {
                     return;
                 }
                 std::mem::swap(&mut batch.frames, &mut state.queue);
+                self.emptied.notify_all();
             }
             let progress = MutexGuard::unlocked(&mut state, || {
                 let progress = batch.send(&socket, &self.buffers, encoder);
@@ -232,6 +262,7 @@ impl<F: Copy + Send> Output<F> {
                     if state.link == batch.link && state.socket.take().is_some() {
                         state.queue.clear();
                         let _ = socket.shutdown(Shutdown::Both);
+                        self.emptied.notify_all();
                         MutexGuard::unlocked(&mut state, || encoder.failed(error));
                     }
                 }

@@ -10,8 +10,11 @@ use socket2::Socket;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-/// Time between two lines about errors of the component.
+/// Time between two lines about the same trouble.
 const COMPLAINTS: Duration = Duration::from_secs(1);
+
+/// How long a daemon that does not read may hold up the end of a worker.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Longest line of a log, in bytes: what syslog takes.
 const LONGEST_LINE: usize = 1023;
@@ -22,13 +25,36 @@ pub(super) struct Parent {
     channel: Mutex<Channel>,
     connecting: Mutex<Connecting>,
     answered: Condvar,
-    complaints: Mutex<Complaints>,
+    complaints: Complaints,
 }
 
+/// Lines that may come too fast: a broken disk fails every request, and a
+/// hostile peer sends what it likes. One is told from time to time, the others
+/// are counted.
 #[derive(Default)]
-struct Complaints {
+pub(super) struct Complaints(Mutex<Untold>);
+
+#[derive(Default)]
+struct Untold {
     last: Option<Instant>,
-    untold: u64,
+    count: u64,
+}
+
+impl Complaints {
+    /// Whether a line is due, and what to put behind it about those before.
+    pub(super) fn due(&self) -> Option<String> {
+        let mut untold = self.0.lock();
+        let now = Instant::now();
+        if untold.last.is_some_and(|last| now - last < COMPLAINTS) {
+            untold.count += 1;
+            return None;
+        }
+        untold.last = Some(now);
+        Some(match std::mem::take(&mut untold.count) {
+            0 => String::new(),
+            count => format!(" (and {count} more before)"),
+        })
+    }
 }
 
 #[derive(Default)]
@@ -43,7 +69,7 @@ impl Parent {
             channel: Mutex::new(channel),
             connecting: Mutex::default(),
             answered: Condvar::new(),
-            complaints: Mutex::default(),
+            complaints: Complaints::default(),
         }
     }
 
@@ -58,9 +84,9 @@ impl Parent {
         let _ = self.channel.lock().flush();
     }
 
-    /// Waits until all is told, before the end.
+    /// Tells all that is to be told, before the end.
     pub(super) fn drain(&self) {
-        let _ = self.channel.lock().drain();
+        let _ = self.channel.lock().drain(LAST_WORDS);
     }
 
     /// What [`crate::log`] does in a worker.
@@ -70,18 +96,11 @@ impl Parent {
         self.tell(&FromWorker::Log { level, text });
     }
 
-    /// An error of the component. A broken disk fails every request: what
-    /// comes too fast is counted instead.
+    /// An error of the component.
     pub(super) fn complain(&self, path: &str, op: Op, range: ByteRange, errno: Errno) {
-        let mut complaints = self.complaints.lock();
-        let now = Instant::now();
-        if complaints.last.is_some_and(|last| now - last < COMPLAINTS) {
-            complaints.untold += 1;
+        let Some(others) = self.complaints.due() else {
             return;
-        }
-        complaints.last = Some(now);
-        let untold = std::mem::take(&mut complaints.untold);
-        drop(complaints);
+        };
         let what = match op {
             Op::Read => "READ",
             Op::Write => "WRITE",
@@ -89,12 +108,7 @@ impl Parent {
             Op::Delete => "DELETE",
         };
         let error = errno.desc();
-        match untold {
-            0 => log::error!("{path}: {what} of {range} failed: {error}."),
-            _ => log::error!(
-                "{path}: {what} of {range} failed: {error} (and {untold} more requests before)."
-            ),
-        }
+        log::error!("{path}: {what} of {range} failed: {error}{others}.");
     }
 
     pub(super) fn event(&self, event: Event) {

@@ -82,20 +82,17 @@ impl Stores {
             let wanted = self.wait();
             let map = wanted.map.then(|| store.map(machine));
             let metadata = wanted.metadata.then(|| Store::metadata(machine, component));
+            // The administrator may change his mind meanwhile.
+            let unflushed = self.unflushed.load(Ordering::Relaxed);
             // One flush for both. What failed already needs none.
-            let needs_flush = metadata == Some(Ok(()))
-                || map == Some(Ok(())) && !self.unflushed.load(Ordering::Relaxed);
+            let needs_flush = metadata == Some(Ok(())) || map == Some(Ok(())) && !unflushed;
             let flushed = if needs_flush {
                 local.flushes.flush()
             } else {
                 Ok(())
             };
             if let Some(written) = map {
-                let result = written.and(if self.unflushed.load(Ordering::Relaxed) {
-                    Ok(())
-                } else {
-                    flushed
-                });
+                let result = written.and(if unflushed { Ok(()) } else { flushed });
                 if let Err(errno) = result {
                     let errors = if written.is_err() {
                         &self.map_errors

@@ -141,7 +141,7 @@ fn a_secondary_outlives_whatever_a_primary_sends() {
     std::fs::copy(&nodes.b, &nodes.a).unwrap();
     let mut primary = Worker::start(&nodes.sandbox, &nodes.a, true, settings());
     primary.ready();
-    connect(&mut primary, &mut secondary);
+    let _link = connect(&mut primary, &mut secondary);
     primary.event(Event::Connect);
 }
 

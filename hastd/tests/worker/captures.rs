@@ -3,7 +3,7 @@
 //! synchronise, with one number for all of those requests, or say nothing but
 //! KEEPALIVE.
 
-use crate::harness::{Worker, create_named, entries, settings, tcp};
+use crate::harness::{Worker, create_named, entries, metadata, settings, tcp, try_metadata};
 use hast::config::{Settings, Word as _};
 use hast::ipc::{Event, Peer, ToWorker};
 use hast_core::frame::HEADER;
@@ -16,7 +16,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use testkit::nbd::{Client, FLUSH, TRIM};
-use testkit::process::Sandbox;
+use testkit::process::{Sandbox, wait_for};
 
 /// The resource, and the size of its components.
 const NAME: &str = "test";
@@ -276,6 +276,9 @@ fn our_secondary_answers_base_s_primary_as_base_s_secondary_did() {
         let end = std::fs::read(folder.join("disk-end-b.bin")).unwrap();
         let disk = std::fs::read(&image).unwrap();
         assert!(disk[DATA..end.len()] == end[DATA..], "{}", folder.display());
+        let (ours, base) = (metadata(&image), metadata(&folder.join("disk-end-b.bin")));
+        assert_eq!((ours.resuid, ours.counters), (base.resuid, base.counters));
+        assert!(disk[4096..DATA] == end[4096..DATA], "the map");
     }
 }
 
@@ -404,5 +407,10 @@ fn our_primary_asks_base_s_secondary_as_base_s_primary_did() {
         let end = std::fs::read(folder.join("disk-end-a.bin")).unwrap();
         let disk = std::fs::read(&image).unwrap();
         assert!(disk[DATA..end.len()] == end[DATA..], "{}", folder.display());
+        // Both nodes have the same: so say the counters, once that is stored.
+        let base = metadata(&folder.join("disk-end-a.bin")).counters;
+        wait_for("base's counters", || {
+            (try_metadata(&image)?.counters == base).then_some(())
+        });
     }
 }

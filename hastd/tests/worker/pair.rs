@@ -27,7 +27,7 @@ fn what_is_written_is_on_both_nodes_in_every_mode() {
         secondary.ready();
         let mut primary = Worker::start(&nodes.sandbox, &nodes.a, true, settings(replication));
         primary.ready();
-        connect(&mut primary, &mut secondary);
+        let _link = connect(&mut primary, &mut secondary);
         primary.event(Event::Connect);
         secondary.event(Event::Connect);
         let mut client = Client::connect(&nodes.socket()).unwrap();

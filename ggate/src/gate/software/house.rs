@@ -310,10 +310,16 @@ impl Guest {
                 },
             };
             let progress = self.negotiation.feed(&bytes[..count], &self.gate.export());
-            if progress != Progress::More {
-                // ABORT is acknowledged, as far as the socket takes it.
-                self.send();
-                return progress;
+            match progress {
+                Progress::More => {}
+                // Who is told that it is in must be counted as one who is:
+                // that is for the gate to send.
+                Progress::Ready { .. } => return progress,
+                Progress::Close => {
+                    // ABORT is acknowledged, as far as the socket takes it.
+                    self.send();
+                    return progress;
+                }
             }
         }
     }

@@ -2,7 +2,8 @@
 //! machine, answered.
 
 use super::{Deferred, Shell, list};
-use ggate::buffer::Buf;
+use crate::worker::buffers::to_usize;
+use ggate::buffer::{Buf, Pool};
 use ggate::errno::WireErrno;
 use ggate::gate::handle::Handle;
 use ggate::gate::serve::{self, Ended, Handler, Payload};
@@ -194,12 +195,25 @@ impl Shell {
             }
             Op::Read(range) => {
                 let length = usize::try_from(range.length()).map_err(|_| HostErrno::EINVAL)?;
-                self.submit(&Client::Whole(*request), op, Some(self.pool.get(length)));
+                let data = self.buffer(&self.pool, length);
+                self.submit(&Client::Whole(*request), op, Some(data));
             }
-            Op::Write(_) => self.submit(&Client::Whole(*request), op, Some(payload.detach())),
+            Op::Write(_) => {
+                let data = payload.detach_with(|pool, length| self.buffer(pool, length));
+                self.submit(&Client::Whole(*request), op, Some(data));
+            }
             Op::Delete(_) | Op::Flush => self.submit(&Client::Whole(*request), op, None),
         }
         Ok(())
+    }
+
+    /// A buffer. What was put together goes before that is waited for: it may
+    /// be what others wait for who hold the memory.
+    fn buffer(&self, pool: &Pool, length: usize) -> Buf {
+        pool.try_get(length).unwrap_or_else(|| {
+            self.output.send(self);
+            pool.get(length)
+        })
     }
 
     /// A request that is longer than the machine takes.
@@ -215,14 +229,14 @@ impl Shell {
         let pieces = Arc::new(Pieces {
             request: *request,
             state: Mutex::new(Assembly {
-                data: reads.then(|| self.pool.get(length)),
+                data: reads.then(|| self.buffer(&self.long_pool, length)),
                 left: length.div_ceil(longest),
                 error: None,
             }),
         });
         for begin in (0..length).step_by(longest) {
             let part = longest.min(length - begin);
-            let mut data = self.pool.get(part);
+            let mut data = self.buffer(&self.pool, part);
             let piece = ByteRange::new(range.offset() + begin as u64, part as u64);
             let piece = piece.ok_or(HostErrno::EINVAL)?;
             let op = if reads {
@@ -250,6 +264,14 @@ impl Handler for Shell {
             // DONE may hold this thread; what was taken before must not wait.
             self.output.send(self);
             self.gate.done(request, Outcome::Error(errno));
+        }
+    }
+
+    fn long_buffer(&self, pool: &Pool, length: usize) -> Buf {
+        if length > to_usize(LONGEST_REQUEST.into()) {
+            self.long_pool.get(length)
+        } else {
+            pool.get(length)
         }
     }
 

@@ -28,6 +28,16 @@ struct State {
     contacted: bool,
 }
 
+impl State {
+    fn hang_up(&mut self) -> Vec<Arc<Socket>> {
+        for connection in &self.connections {
+            // It may be broken already.
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+        std::mem::take(&mut self.connections)
+    }
+}
+
 impl Links {
     pub(super) fn new(remote: Option<String>) -> Self {
         Self {
@@ -75,23 +85,19 @@ impl Links {
         self.changed.notify_all();
     }
 
-    /// The session has ended: its connections are shut down. Whether it was
-    /// the present one.
-    pub(super) fn end(&self, session: Session) -> bool {
+    /// The session has ended: its connections, which are handed out, are shut
+    /// down. There are none if it was not the present one.
+    pub(super) fn end(&self, session: Session) -> Vec<Arc<Socket>> {
         let mut state = self.state.lock();
         if state.connect == Some(session) {
             state.connect = None;
             state.session = Some(session);
         }
         if state.session != Some(session) {
-            return false;
-        }
-        for connection in state.connections.drain(..) {
-            // It may be broken already.
-            let _ = connection.shutdown(Shutdown::Both);
+            return Vec::new();
         }
         self.changed.notify_all();
-        true
+        state.hang_up()
     }
 
     /// Both connections fail from now on, whoever uses them.
@@ -124,6 +130,8 @@ impl Links {
         let mut state = self.state.lock();
         loop {
             if let Some(session) = state.connect.take() {
+                // Those of the last one, if its end is still to be told.
+                state.hang_up();
                 state.session = Some(session);
                 state.hello = None;
                 return session;

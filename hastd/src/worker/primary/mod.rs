@@ -30,6 +30,7 @@ pub(super) use start::run;
 
 use super::Clock;
 use super::buffers::{Buffers, Payload};
+use super::jobs;
 use super::local::Local;
 use super::output::Output;
 use super::parent::Parent;
@@ -44,12 +45,10 @@ use gate::Client;
 use ggate::buffer::{Buf, Pool};
 use ggate::disk::{Disk, Job, Op as DiskOp};
 use ggate::gate::handle::Handle;
-use ggate::range::ByteRange as MediaRange;
 use hast_core::errno::Errno;
 use hast_core::metadata::BLOCK_LENGTH;
 use hast_core::primary::{Action, Hello, Notice, Op, Primary, Session, Why};
 use hast_core::slab::RequestId;
-use hast_core::units::ByteRange;
 use link::Links;
 use parking_lot::{Condvar, Mutex};
 use std::cell::RefCell;
@@ -75,6 +74,9 @@ struct Shell {
     buffers: Arc<Buffers>,
     /// For the payloads of clients.
     pool: Pool,
+    /// For requests longer than the machine takes, one at a time: such a
+    /// request may need more than `pool` has.
+    long_pool: Pool,
     /// For the peer's map, once per handshake.
     map_pool: Pool,
     gate: Handle,
@@ -216,25 +218,8 @@ impl Shell {
 
     fn run_locally(&self, id: RequestId, op: Op) {
         let Some(disk) = self.disk.get() else { return };
-        let whole = |range: ByteRange| MediaRange::new(range.offset(), range.length());
-        let (op, range, data) = match op {
-            Op::Read(range) => {
-                let data = self.buffers.take_or_make(id, range);
-                (DiskOp::Read, whole(range), Payload::Own(data))
-            }
-            Op::Write(range) => {
-                let data = Payload::Shared(Arc::clone(&self.buffers), id, range);
-                (DiskOp::Write, whole(range), data)
-            }
-            Op::Delete(range) => (DiskOp::Delete, whole(range), Payload::Nothing),
-            Op::Flush => (DiskOp::Flush, MediaRange::default(), Payload::Nothing),
-        };
-        disk.submit(Job {
-            tag: id,
-            op,
-            range,
-            data,
-        });
+        let own = |range| Some(self.buffers.take_or_make(id, range));
+        jobs::submit(disk, &self.buffers, id, op, own);
     }
 
     /// The disk has done it; on whichever thread that was.
@@ -278,9 +263,7 @@ impl Shell {
 
     /// Closes both connections, if they are still those of this session.
     fn end_link(&self, session: Session) {
-        if self.links.end(session) {
-            self.output.close();
-        }
+        self.output.close(&self.links.end(session));
     }
 
     fn notify(&self, notice: Notice) {
@@ -322,6 +305,13 @@ impl Shell {
         let now = self.clock.now();
         self.event(|machine, out| machine.tick(now, out));
         self.parent.flush();
+    }
+
+    /// Gives memory back that nobody needs.
+    fn rest(&self) {
+        self.buffers.rest();
+        self.pool.rest();
+        self.map_pool.rest();
     }
 }
 

@@ -13,26 +13,25 @@ use crate::worker::parent::Parent;
 use crate::worker::stores::Stores;
 use crate::worker::wire::Wire;
 use crate::worker::{
-    Clock, Daemon, Failure, TICK, Title, give_up_privileges, millis, on_termination, spawn,
+    Clock, Daemon, Failure, Title, give_up_privileges, millis, on_termination, run_timer, spawn,
 };
 use ggate::buffer::Pool;
-use ggate::daemon::pause;
 use ggate::disk::Disk;
 use ggate::gate::handle::Handle;
 use ggate::gate::serve::Ended;
 use ggate::gate::{self, Access, Cancel, Create, GateId, Ggctl, Modify, NewName};
 use ggate::range::Geometry;
 use hast_core::bitmap::MAX_MAP;
-use hast_core::primary::{self, LONGEST_REQUEST, Primary, REQUESTS};
+use hast_core::primary::{self, LONGEST_REQUEST, Primary, REQUESTS, SYNC_WINDOW};
 use nix::errno::Errno;
 use parking_lot::{Condvar, Mutex};
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// Memory for what is being copied, in bytes: a window of the longest pieces
-/// that are copied at once.
-const COPYING: usize = 16 << 20;
+/// Memory for what is being copied, in bytes: a whole window, so that nobody
+/// ever waits for it.
+const COPYING: u64 = SYNC_WINDOW as u64 * LONGEST_REQUEST as u64;
 
 /// Runs until the provider is gone; the daemon's messages come on this thread.
 pub(in crate::worker) fn run(
@@ -113,7 +112,7 @@ fn build(start: Start, local: Local, gate: Handle, entropy: u64, parent: &Arc<Pa
     let geometry = provider_geometry(&local);
     let clock = Clock::start();
     let settings = start.settings;
-    let buffers = Arc::new(Buffers::new(REQUESTS, COPYING));
+    let buffers = Arc::new(Buffers::new(REQUESTS, to_usize(COPYING)));
     let stores = Stores::default();
     stores.set_metaflush(settings.metaflush);
     let machine = Primary::new(primary::Start {
@@ -147,6 +146,7 @@ fn build(start: Start, local: Local, gate: Handle, entropy: u64, parent: &Arc<Pa
         output: Output::new(Arc::clone(&buffers), to_usize(LONGEST_REQUEST.into())),
         buffers,
         pool: Pool::new(start.memory),
+        long_pool: Pool::new(0),
         map_pool: Pool::new(to_usize(MAX_MAP.into())),
         direct_reads: DirectReads::new(&local, geometry),
         gate,
@@ -192,10 +192,7 @@ fn start_threads(shell: &Arc<Shell>) -> Result<(), Failure> {
 fn start_timer(shell: &Arc<Shell>) -> Result<(), Failure> {
     let shell = Arc::clone(shell);
     spawn("timertd", move || {
-        loop {
-            shell.tick();
-            pause(TICK);
-        }
+        run_timer(|| shell.tick(), || shell.rest())
     })
 }
 

@@ -21,9 +21,10 @@ pub(super) use start::run;
 
 use super::Clock;
 use super::buffers::{Buffers, Payload};
+use super::jobs;
 use super::local::Local;
 use super::output::Output;
-use super::parent::Parent;
+use super::parent::{Complaints, Parent};
 use super::title::{self, Title};
 use super::wire::{Wire, to_wire};
 use crate::ipc::{Event, FromWorker};
@@ -31,12 +32,10 @@ use crate::log;
 use frames::Frame;
 use ggate::buffer::Pool;
 use ggate::disk::{Disk, Job, Op as DiskOp};
-use ggate::range::ByteRange as MediaRange;
 use hast_core::decision::Rule;
 use hast_core::primary::{Notice, Op};
 use hast_core::secondary::{Action, Answer, Discard, Secondary, Session};
 use hast_core::slab::RequestId;
-use hast_core::units::ByteRange;
 use parking_lot::{Condvar, Mutex};
 use receive::Peers;
 use std::cell::RefCell;
@@ -60,6 +59,8 @@ struct Shell {
     wire: Wire,
     stores: Stores,
     peers: Peers,
+    /// About requests that were refused.
+    refusals: Complaints,
 }
 
 struct State {
@@ -166,25 +167,7 @@ impl Shell {
 
     fn run_locally(&self, id: RequestId, op: Op) {
         let Some(disk) = self.disk.get() else { return };
-        let whole = |range: ByteRange| MediaRange::new(range.offset(), range.length());
-        let (op, range, data) = match op {
-            Op::Read(range) => {
-                let data = self.buffers.take(id).map_or(Payload::Nothing, Payload::Own);
-                (DiskOp::Read, whole(range), data)
-            }
-            Op::Write(range) => {
-                let data = Payload::Shared(Arc::clone(&self.buffers), id, range);
-                (DiskOp::Write, whole(range), data)
-            }
-            Op::Delete(range) => (DiskOp::Delete, whole(range), Payload::Nothing),
-            Op::Flush => (DiskOp::Flush, MediaRange::default(), Payload::Nothing),
-        };
-        disk.submit(Job {
-            tag: id,
-            op,
-            range,
-            data,
-        });
+        jobs::submit(disk, &self.buffers, id, op, |_| self.buffers.take(id));
     }
 
     /// The disk has done it; on whichever thread that was.
@@ -214,8 +197,8 @@ impl Shell {
 
     /// Closes both connections, if they are still those of this session.
     fn end_link(&self, session: Session) {
-        if self.peers.end(session) {
-            self.output.close();
+        if let Some(link) = self.peers.end(session) {
+            self.output.close(&[link.replies]);
         }
     }
 

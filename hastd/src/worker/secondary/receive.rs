@@ -56,10 +56,10 @@ struct State {
 }
 
 #[derive(Clone)]
-struct Link {
+pub(super) struct Link {
     session: Session,
     requests: Arc<Socket>,
-    replies: Arc<Socket>,
+    pub(super) replies: Arc<Socket>,
     version: Version,
     hello: Hello,
 }
@@ -84,21 +84,21 @@ impl Peers {
         self.changed.notify_all();
     }
 
-    /// Both connections fail from now on, whoever uses them.
-    pub(super) fn shut_down(&self) {
-        if let Some(link) = &self.state.lock().link {
-            link.shut_down();
-        }
+    /// Both connections fail from now on, whoever uses them. Those of which
+    /// replies are sent.
+    pub(super) fn shut_down(&self) -> Option<Arc<Socket>> {
+        let state = self.state.lock();
+        let link = state.link.as_ref()?;
+        link.shut_down();
+        Some(Arc::clone(&link.replies))
     }
 
-    /// The session has ended; whether it was the present one.
-    pub(super) fn end(&self, session: Session) -> bool {
+    /// The session has ended: its link, if it was the present one.
+    pub(super) fn end(&self, session: Session) -> Option<Link> {
         let mut state = self.state.lock();
-        let link = state.link.take_if(|link| link.session == session);
-        if let Some(link) = &link {
-            link.shut_down();
-        }
-        link.is_some()
+        let link = state.link.take_if(|link| link.session == session)?;
+        link.shut_down();
+        Some(link)
     }
 
     /// Waits for a link whose handshake is to be answered.
@@ -161,11 +161,13 @@ impl Shell {
         version: Version,
         hello: Hello,
     ) {
-        self.peers.shut_down();
-        self.output.close();
+        if let Some(replies) = self.peers.shut_down() {
+            self.output.close(&[replies]);
+        }
+        // What comes of it is logged with it.
+        self.peers.state.lock().address = address;
         let session = self.event(|machine, out| machine.hello(hello, out));
         let mut state = self.peers.state.lock();
-        state.address = address;
         state.link = Some(Link {
             session,
             requests,
@@ -231,6 +233,7 @@ impl Shell {
         request: Result<Request, RequestError>,
     ) -> Result<Option<(Option<RequestId>, Coming)>, LinkError> {
         self.wait_for_room();
+        self.output.wait_for_room(self);
         let request = match request {
             Ok(request) => request,
             Err(RequestError::Fatal(error)) => return Err(error.into()),
@@ -290,8 +293,11 @@ impl Shell {
     }
 
     fn tell_of(&self, refusal: &Refusal) {
-        let address = self.peers.address();
-        log::warning!("Primary {address}: refusing a request: {}.", refusal.reason);
+        if let Some(others) = self.refusals.due() {
+            let address = self.peers.address();
+            let reason = refusal.reason;
+            log::warning!("Primary {address}: refusing a request: {reason}{others}.");
+        }
     }
 
     /// Answers step 2 on the connection of the requests.

@@ -9,15 +9,14 @@ use crate::worker::area::DataArea;
 use crate::worker::buffers::{Buffers, to_usize};
 use crate::worker::local::Local;
 use crate::worker::output::Output;
-use crate::worker::parent::Parent;
+use crate::worker::parent::{Complaints, Parent};
 use crate::worker::title;
 use crate::worker::wire::Wire;
 use crate::worker::{
-    Clock, Daemon, Failure, STOP_PATIENCE, TICK, Title, exit, give_up_privileges, on_termination,
-    spawn,
+    Clock, Daemon, Failure, STOP_PATIENCE, Title, exit, give_up_privileges, on_termination,
+    run_timer, spawn,
 };
 use ggate::buffer::Pool;
-use ggate::daemon::pause;
 use ggate::disk::Disk;
 use ggate::gate::{self, GateId};
 use ggate::media::Media as _;
@@ -49,8 +48,10 @@ pub(in crate::worker) fn run(
     give_up_privileges(sandbox.as_ref(), &name, &shell.local, None)?;
     parent.tell(&FromWorker::Ready(component));
     loop {
-        let received = daemon.receive()?;
-        shell.obey(received.message, received.descriptors);
+        match daemon.receive() {
+            Ok(received) => shell.obey(received.message, received.descriptors),
+            Err(failure) => shell.stop(failure.status()),
+        }
     }
 }
 
@@ -101,6 +102,7 @@ fn build(start: Start, local: Local, title: title::Place, parent: &Arc<Parent>) 
         disk: OnceLock::new(),
         stores: Stores::default(),
         peers: Peers::default(),
+        refusals: Complaints::default(),
         local,
     }
 }
@@ -126,13 +128,10 @@ fn start_threads(shell: &Arc<Shell>) -> Result<(), Failure> {
     with("storetd", |shell| shell.run_stores())?;
     with("recvtd", |shell| shell.receive())?;
     with("timertd", |shell| {
-        loop {
-            shell.tick();
-            pause(TICK);
-        }
+        run_timer(|| shell.tick(), || shell.pool.rest())
     })?;
-    let parent = Arc::clone(&shell.parent);
-    on_termination(move || exit(&parent, 0))
+    let shell = Arc::clone(shell);
+    on_termination(move || shell.stop(0))
 }
 
 impl Shell {
@@ -152,7 +151,7 @@ impl Shell {
             }
             // What was confirmed is on the component, or was promised to be in
             // memory only.
-            ToWorker::Stop { .. } => self.stop(),
+            ToWorker::Stop { .. } => self.stop(0),
             ToWorker::Start(_)
             | ToWorker::Clean { .. }
             | ToWorker::Connected { .. }
@@ -161,8 +160,8 @@ impl Shell {
     }
 
     /// What the primary was told to be in memory shall not be lost because a
-    /// role changes: it is written, and flushed.
-    fn stop(&self) -> ! {
+    /// role changes or the daemon ends: it is written, and flushed.
+    fn stop(&self, status: u8) -> ! {
         let deadline = Instant::now() + STOP_PATIENCE;
         self.event(Secondary::stop);
         let mut state = self.state.lock();
@@ -179,6 +178,6 @@ impl Shell {
             log::error!("{path}: cannot be flushed: {}.", errno.desc());
         }
         log::info!("Stopped.");
-        exit(&self.parent, 0)
+        exit(&self.parent, status)
     }
 }
