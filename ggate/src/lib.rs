@@ -17,5 +17,6 @@ pub mod net;
 pub mod opener;
 pub mod provider;
 pub mod range;
+pub mod textfile;
 pub mod traffic;
 pub mod wire;

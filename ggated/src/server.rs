@@ -8,11 +8,11 @@ pub(crate) use ggate::errno::words as reason;
 use ggate::log;
 use ggate::media::Media;
 use ggate::net::TcpOptions;
+use ggate::textfile::{self, Accept, TextError};
 use ggate::wire::{Direction, InstanceId, Token};
 use nix::errno::Errno;
 use parking_lot::{Mutex, RwLock};
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::net::{IpAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -69,8 +69,8 @@ pub struct Server {
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file cannot be read.
-    #[error("Cannot open exports file ({}): {}.", .0.display(), reason(.1))]
-    Open(PathBuf, io::Error),
+    #[error("Cannot open exports file ({}): {}.", .0.display(), .1)]
+    Open(PathBuf, TextError),
     /// It is not read to its end.
     #[error("Exports file ({}) is longer than {MAX_EXPORTS_FILE} bytes.", .0.display())]
     TooLong(PathBuf),
@@ -92,8 +92,8 @@ impl Server {
         tcp: TcpOptions,
         opener: Box<dyn Opener>,
     ) -> Result<Self, LoadError> {
-        let open_error = |error| LoadError::Open(exports_file.to_owned(), error);
-        let exports = load(exports_file)?;
+        let open_error = |error: io::Error| LoadError::Open(exports_file.to_owned(), error.into());
+        let exports = load(exports_file, Accept::Streams)?;
         opener.exported(&openings(&exports));
         Ok(Self {
             tcp,
@@ -117,7 +117,7 @@ impl Server {
     /// Sessions go on.
     pub fn reload(&self) {
         let reloading = self.reloading.lock();
-        match load(&self.exports_file) {
+        match load(&self.exports_file, Accept::Files) {
             Ok(exports) => {
                 self.opener.exported(&openings(&exports));
                 *self.exports.write() = Arc::new(exports);
@@ -277,17 +277,14 @@ fn openings(exports: &Exports) -> Vec<Opening> {
 }
 
 /// Longest exports file in bytes: some ten thousand lines.
-const MAX_EXPORTS_FILE: u64 = 1 << 20;
+const MAX_EXPORTS_FILE: usize = 1 << 20;
 
 /// Reads and parses an exports file.
-fn load(path: &Path) -> Result<Exports, LoadError> {
-    let mut text = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_EXPORTS_FILE + 1).read_to_end(&mut text))
-        .map_err(|error| LoadError::Open(path.to_owned(), error))?;
-    if text.len() as u64 > MAX_EXPORTS_FILE {
-        return Err(LoadError::TooLong(path.to_owned()));
-    }
+fn load(path: &Path, accept: Accept) -> Result<Exports, LoadError> {
+    let text = textfile::read(path, MAX_EXPORTS_FILE, accept).map_err(|error| match error {
+        TextError::TooLong => LoadError::TooLong(path.to_owned()),
+        error => LoadError::Open(path.to_owned(), error),
+    })?;
     log::info!("Reading exports file ({}).", path.display());
     let exports = Exports::parse(&text, &look_up)?;
     for export in exports.iter() {

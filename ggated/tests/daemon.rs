@@ -8,7 +8,8 @@ use common::{greet, request, sandbox_with_disk, simple, write_exports};
 use ggate::gate::Access;
 use ggate::wire::Direction;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
 use std::io::Read as _;
 use std::net::SocketAddr;
 use testkit::process::{free_port, wait_for};
@@ -71,6 +72,28 @@ fn a_port_that_is_taken_is_an_error_on_the_terminal() {
     let arguments = ["-a", "127.0.0.1", "-p", &port, "-F", "pid2", "exports"];
     let finished = server.sandbox.run("ggated", arguments).expect_code(1);
     assert!(finished.stderr.contains("bind(): "), "{finished:?}");
+}
+
+/// No reload ended any more, for nobody wrote.
+#[test]
+fn an_exports_file_that_became_a_fifo_changes_nothing() {
+    let server = simple();
+    let exports = server.sandbox.file("exports");
+    std::fs::remove_file(&exports).unwrap();
+    mkfifo(&exports, Mode::S_IRWXU).unwrap();
+    server.running.signal(Signal::SIGHUP);
+    server
+        .running
+        .wait_for_line("it is a pipe, and can be read only once");
+    server.running.wait_for_line("old exports stay in force");
+
+    std::fs::remove_file(&exports).unwrap();
+    write_exports(
+        &server.sandbox,
+        "127.0.0.1 RO DIR/disk\n10.0.0.1 RO DIR/disk\n",
+    );
+    server.running.signal(Signal::SIGHUP);
+    server.running.wait_for_line("Exporting 2 object(s).");
 }
 
 #[test]

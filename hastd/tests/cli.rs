@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 use testkit::cases::{self, Case};
 use testkit::process::{Finished, Running, Sandbox};
 
@@ -79,4 +81,24 @@ fn comparable(text: &str) -> String {
             },
         )
         .collect()
+}
+
+/// A shell's process substitution, or what another machine prints.
+#[test]
+fn a_configuration_may_come_from_a_pipe() {
+    let hastctl = (env!("CARGO_BIN_EXE_hastctl"), ["status", "-c"]);
+    let hastd = (env!("CARGO_BIN_EXE_hastd"), ["-t", "-c"]);
+    for (program, arguments) in [hastctl, hastd] {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let mut command = Command::new(program);
+        command.args(arguments).arg("/dev/stdin").stdin(reader);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let running = command.spawn().unwrap();
+        writer.write_all(b"timeout 5\nbogus\n").unwrap();
+        drop(writer);
+        let output = running.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("/dev/stdin:2:1: "), "{output:?}");
+        assert_eq!(output.status.code(), Some(78));
+    }
 }

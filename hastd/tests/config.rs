@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use ggate::textfile::Accept;
 use hast::config::{Config, ConfigError, Identity, Loaded, Resource, Word as _};
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,7 +30,7 @@ fn load(name: &str) -> Result<Loaded, ConfigError> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("hast.conf");
     fs::write(&path, text.replace("TMPDIR", TMPDIR)).unwrap();
-    Config::load(&path, &nodea())
+    Config::load(&path, Accept::Files, &nodea())
 }
 
 /// What hastctl and hastd of base printed.

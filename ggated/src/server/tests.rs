@@ -8,7 +8,7 @@ use ggate::media::{MediaError, OpenOptions};
 use ggate::range::{ByteRange, Geometry};
 use ggate::wire::{ClientInitial, Command, ExportPath, Reply, Request, ServerInitial, Version};
 use parking_lot::Condvar;
-use std::io::{PipeWriter, Write as _};
+use std::io::{PipeWriter, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::thread::JoinHandle;
 

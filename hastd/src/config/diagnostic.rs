@@ -1,14 +1,13 @@
 //! A file of the configuration, and what is to be said about a place in it.
 
+use ggate::textfile::{self, Accept, TextError};
 use serde::Serialize;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Longest file in bytes: some ten thousand resources.
-pub const LONGEST_FILE: u64 = 1 << 20;
+pub const LONGEST_FILE: usize = 1 << 20;
 
 /// Most warnings that are kept; what is no configuration at all has a million.
 pub(super) const MOST_WARNINGS: usize = 100;
@@ -26,15 +25,6 @@ pub struct Source {
     newlines: Vec<usize>,
 }
 
-/// Why a file is not in memory.
-#[derive(Debug)]
-pub(super) enum ReadError {
-    /// It is longer than [`LONGEST_FILE`].
-    TooLong,
-    /// It cannot be opened or read.
-    Io(io::Error),
-}
-
 impl Source {
     /// A text that came from somewhere; the path is for messages.
     #[must_use]
@@ -48,16 +38,9 @@ impl Source {
         }
     }
 
-    /// Reads a file, or whatever else can be read to an end, like a pipe.
-    pub(super) fn read(path: &Path) -> Result<Self, ReadError> {
-        let mut text = Vec::new();
-        let mut file = File::open(path)
-            .map_err(ReadError::Io)?
-            .take(LONGEST_FILE + 1);
-        let length = file.read_to_end(&mut text).map_err(ReadError::Io)?;
-        if length as u64 > LONGEST_FILE {
-            return Err(ReadError::TooLong);
-        }
+    /// Reads a file.
+    pub(super) fn read(path: &Path, accept: Accept) -> Result<Self, TextError> {
+        let text = textfile::read(path, LONGEST_FILE, accept)?;
         Ok(Self::new(path.to_owned(), text))
     }
 

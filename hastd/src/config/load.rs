@@ -1,11 +1,12 @@
 //! From a path to a configuration.
 
-use super::diagnostic::{Diagnostic, LONGEST_FILE, ReadError, Source, Warnings};
+use super::diagnostic::{Diagnostic, LONGEST_FILE, Source, Warnings};
 use super::extra::{self, Extra};
 use super::grammar::{self, HAST_CONF};
 use super::identity::{Identity, IdentityError};
 use super::merge::merge;
 use super::{Config, address};
+use ggate::textfile::{Accept, TextError};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use std::io;
@@ -31,12 +32,12 @@ pub struct Loaded {
 #[non_exhaustive]
 pub enum ConfigError {
     /// The file cannot be opened or read.
-    #[error("cannot read the configuration {}: {}", path.display(), ggate::errno::words(error))]
+    #[error("cannot read the configuration {}: {error}", path.display())]
     Open {
         /// Which.
         path: PathBuf,
         /// Why.
-        error: io::Error,
+        error: TextError,
     },
     /// The file is longer than [`LONGEST_FILE`].
     #[error(
@@ -77,9 +78,9 @@ impl From<Diagnostic> for ConfigError {
 
 impl Config {
     /// Reads the configuration of this node, and `CONFIG.ext` if there is one.
-    pub fn load(path: &Path, system: &Identity) -> Result<Loaded, ConfigError> {
-        let main = read(path)?;
-        let extra = match read(&extra::path(path)) {
+    pub fn load(path: &Path, accept: Accept, system: &Identity) -> Result<Loaded, ConfigError> {
+        let main = read(path, accept)?;
+        let extra = match read(&extra::path(path), accept) {
             Ok(extra) => Some(extra),
             Err(ConfigError::Open { error, .. }) if is_absent(&error) => None,
             Err(error) => return Err(error),
@@ -140,18 +141,18 @@ impl Config {
     }
 }
 
-fn read(path: &Path) -> Result<Source, ConfigError> {
-    Source::read(path).map_err(|error| match error {
-        ReadError::TooLong => ConfigError::TooLong(path.to_owned()),
-        ReadError::Io(error) => ConfigError::Open {
+fn read(path: &Path, accept: Accept) -> Result<Source, ConfigError> {
+    Source::read(path, accept).map_err(|error| match error {
+        TextError::TooLong => ConfigError::TooLong(path.to_owned()),
+        error => ConfigError::Open {
             path: path.to_owned(),
             error,
         },
     })
 }
 
-fn is_absent(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound
+fn is_absent(error: &TextError) -> bool {
+    matches!(error, TextError::System(error) if error.kind() == io::ErrorKind::NotFound)
 }
 
 /// Where to listen unless the file says where.

@@ -35,6 +35,7 @@ use crate::config::{Config, ConfigError, Identity, Loaded, Resource};
 use crate::log;
 use failure::Failure;
 use ggate::cli::CliError;
+use ggate::textfile::Accept;
 use hast_core::message::Wishes;
 use options::{Command, Options};
 use output::print;
@@ -106,7 +107,7 @@ fn obey(options: &Options) -> Result<u8, Failure> {
 
 /// hastd logs what is odd about the configuration, and `check` shows it.
 fn load(options: &Options) -> Result<Loaded, ConfigError> {
-    let loaded = Config::load(&options.config, &Identity::of_system()?)?;
+    let loaded = Config::load(&options.config, Accept::Streams, &Identity::of_system()?)?;
     for warning in &loaded.warnings {
         log::debug!(1, "{warning}");
     }

@@ -12,6 +12,7 @@ use crate::config::{Config, ConfigError, Identity, Loaded};
 use crate::log;
 use crate::socket::PrivateSocket;
 use ggate::daemon::{self, PidFile};
+use ggate::textfile::Accept;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -87,7 +88,7 @@ impl Reader {
 }
 
 fn read(path: &Path, node: &Identity) -> Read {
-    let loaded = Config::load(path, node);
+    let loaded = Config::load(path, Accept::Files, node);
     let listen = loaded.iter().flat_map(|loaded| &loaded.config.listen);
     let places = listen.map(|address| (address.clone(), Place::find(address)));
     Read {

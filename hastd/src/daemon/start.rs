@@ -14,6 +14,7 @@ use crate::log::{self, Sink};
 use crate::{check, sandbox};
 use ggate::daemon::{self, Mode, PidFile, PidFileError, Readiness, Start};
 use ggate::gate;
+use ggate::textfile::Accept;
 use hast_core::units::Version;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::ffi::OsString;
@@ -96,7 +97,7 @@ fn read(options: &Options) -> Result<Loaded, Failure> {
         );
         Failure::new(CONFIGURATION, why)
     })?;
-    Ok(Config::load(&path, &node)?)
+    Ok(Config::load(&path, Accept::Streams, &node)?)
 }
 
 /// The configuration, and what is wrong with it.

@@ -4,6 +4,8 @@ use crate::node::{Hastd, Node, nowhere};
 use hast_core::message::Command;
 use hast_core::role::Role;
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
@@ -127,6 +129,24 @@ fn a_configuration_with_an_error_changes_nothing() {
     signal(&hastd, "Configuration not reloaded.");
     assert!(listens(&address));
     assert_eq!(hastd.worker("data"), worker);
+}
+
+/// The first reload never ended, for nobody wrote, and none began after it.
+#[test]
+fn a_configuration_that_became_a_fifo_changes_nothing() {
+    let hastd = Node::new().with("data", "none").start();
+    for name in ["hast.conf", "hast.conf.ext"] {
+        let path = hastd.node.sandbox.file(name);
+        std::fs::remove_file(&path).unwrap();
+        mkfifo(&path, Mode::S_IRWXU).unwrap();
+        signal(&hastd, "Configuration not reloaded.");
+        let path = path.display();
+        hastd.wait_for_line(&format!("{path}: it is a pipe, and can be read only once"));
+        std::fs::remove_file(hastd.node.sandbox.file(name)).unwrap();
+        hastd.node.configure();
+    }
+    assert_eq!(hastd.status("data").role, "init");
+    reload(&hastd);
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn folder(text: &[u8]) -> (tempfile::TempDir, PathBuf) {
 #[test]
 fn files_are_read_and_what_fails_has_base_s_code() {
     let (folder, path) = folder(RESOURCE.as_bytes());
-    let loaded = Config::load(&path, &nodea()).unwrap();
+    let loaded = Config::load(&path, Accept::Streams, &nodea()).unwrap();
     assert_eq!(
         (loaded.path.as_path(), loaded.extra),
         (path.as_path(), None)
@@ -29,7 +29,7 @@ fn files_are_read_and_what_fails_has_base_s_code() {
 
     let extra = folder.path().join("hast.conf.ext");
     std::fs::write(&extra, "controlmode 0660").unwrap();
-    let loaded = Config::load(&path, &nodea()).unwrap();
+    let loaded = Config::load(&path, Accept::Streams, &nodea()).unwrap();
     assert_eq!(
         (loaded.config.control_mode, loaded.extra.as_ref()),
         (0o660, Some(&extra))
@@ -38,8 +38,8 @@ fn files_are_read_and_what_fails_has_base_s_code() {
     // What is there and cannot be read is not the same as nothing.
     std::fs::remove_file(&extra).unwrap();
     std::fs::create_dir(&extra).unwrap();
-    let unreadable = Config::load(&path, &nodea()).unwrap_err();
-    let missing = Config::load(&folder.path().join("x"), &nodea()).unwrap_err();
+    let unreadable = Config::load(&path, Accept::Streams, &nodea()).unwrap_err();
+    let missing = Config::load(&folder.path().join("x"), Accept::Streams, &nodea()).unwrap_err();
     for (error, path) in [(unreadable, "hast.conf.ext"), (missing, "/x")] {
         assert_eq!(error.exit_code(), 72);
         assert!(error.to_string().contains(path), "{error}");
@@ -48,21 +48,21 @@ fn files_are_read_and_what_fails_has_base_s_code() {
 
 #[test]
 fn a_file_has_an_end() {
-    let limit = usize::try_from(LONGEST_FILE).unwrap();
+    let limit = LONGEST_FILE;
     let (_folder, path) = folder(&vec![b' '; limit]);
-    Config::load(&path, &nodea()).unwrap();
+    Config::load(&path, Accept::Streams, &nodea()).unwrap();
     let (_folder, path) = folder(&vec![b' '; limit + 1]);
-    let error = Config::load(&path, &nodea()).unwrap_err();
+    let error = Config::load(&path, Accept::Streams, &nodea()).unwrap_err();
     assert_eq!(error.exit_code(), 78);
     assert!(error.to_string().contains("1048576"), "{error}");
-    let error = Config::load(Path::new("/dev/zero"), &nodea()).unwrap_err();
+    let error = Config::load(Path::new("/dev/zero"), Accept::Streams, &nodea()).unwrap_err();
     assert_eq!(error.exit_code(), 78);
 }
 
 /// Every line is worth a warning, and each names another line.
 #[test]
 fn the_worst_file_is_read_at_once() {
-    let limit = usize::try_from(LONGEST_FILE).unwrap();
+    let limit = LONGEST_FILE;
     for text in [
         "listen a\n",
         "timeout 1\n",
@@ -115,7 +115,7 @@ fn a_pipe_is_a_file() {
         let path = path.clone();
         move || std::fs::write(path, RESOURCE).unwrap()
     });
-    let loaded = Config::load(&path, &nodea()).unwrap();
+    let loaded = Config::load(&path, Accept::Streams, &nodea()).unwrap();
     writer.join().unwrap();
     assert_eq!(loaded.config.resources[0].name, "data");
 }
