@@ -57,6 +57,7 @@ pub(crate) fn start(group: Group) -> Vec<System> {
             ggate(&sandbox, &image),
             two_hops(&sandbox, &image),
             one_hop(&sandbox, &image),
+            qemu(&sandbox, &image),
         ],
         Group::Hast => vec![
             hast("fullsync", "replication fullsync"),
@@ -103,9 +104,17 @@ fn ggate(sandbox: &Rc<Sandbox>, image: &Path) -> System {
     )
 }
 
+/// Nothing but these two.
+pub(crate) fn ggate_alone() -> System {
+    let sandbox = Rc::new(Sandbox::new());
+    let image = image(&sandbox);
+    ggate(&sandbox, &image)
+}
+
 /// Both nodes of a pair, in sync.
-fn hast(name: &'static str, settings: &str) -> System {
+pub(crate) fn hast(name: &'static str, settings: &str) -> System {
     let mut pair = Pair::new(&[NAME], FILE_SIZE + OVERHEAD, settings);
+    pair.configure_without_proxies(settings);
     for side in [Side::A, Side::B] {
         fill(&pair, side);
     }
@@ -159,6 +168,24 @@ fn two_hops(sandbox: &Rc<Sandbox>, image: &Path) -> System {
 fn one_hop(sandbox: &Rc<Sandbox>, image: &Path) -> System {
     let (server, uri) = file_server(sandbox, image);
     system("one hop", uri, vec![("nbdkit file", server)], sandbox)
+}
+
+/// One hop by somebody else.
+fn qemu(sandbox: &Rc<Sandbox>, image: &Path) -> System {
+    let port = free_port();
+    let text = port.to_string();
+    let image = image.to_str().expect("a path in UTF-8");
+    // Persistent: it would end with the first client, who only asks whether
+    // somebody listens.
+    let args = ["-t", "-e", "4", "-f", "raw", "-b", "127.0.0.1", "-p", &text];
+    let server = sandbox.spawn("/usr/bin/qemu-nbd", args.into_iter().chain([image]));
+    wait_for_port(([127, 0, 0, 1], port).into());
+    system(
+        "qemu-nbd",
+        format!("nbd://127.0.0.1:{port}"),
+        vec![("qemu-nbd", server)],
+        sandbox,
+    )
 }
 
 fn one_hop_unix(sandbox: &Rc<Sandbox>, image: &Path) -> System {

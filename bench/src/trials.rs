@@ -1,0 +1,44 @@
+//! Groups whose measurements are no patterns of fio's.
+
+use crate::figures::{Figures, Goal};
+use crate::{Options, limits, memory, resync};
+
+/// A group that measures in its own way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Trial {
+    /// What the machine can do.
+    Limits,
+    /// How fast a secondary catches up.
+    Resync,
+    /// What the daemons need of memory.
+    Memory,
+}
+
+impl Trial {
+    pub(crate) const ALL: [Self; 3] = [Self::Limits, Self::Resync, Self::Memory];
+
+    /// What it is called in the table and on the command line.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Limits => "limits",
+            Self::Resync => "resync",
+            Self::Memory => "memory",
+        }
+    }
+
+    pub(crate) const fn goals(self) -> &'static [Goal] {
+        match self {
+            Self::Limits => &[],
+            Self::Resync => &resync::GOALS,
+            Self::Memory => &memory::GOALS,
+        }
+    }
+
+    pub(crate) fn measure(self, options: &Options) -> Figures {
+        match self {
+            Self::Limits => limits::measure(options),
+            Self::Resync => resync::measure(options),
+            Self::Memory => memory::measure(options),
+        }
+    }
+}
