@@ -2,7 +2,7 @@
 //! clients.
 //!
 //! Time is taken on one pair. For each measurement its secondary is stopped,
-//! the whole provider is written, and then the secondary started: from the
+//! the whole provider is written, and both are started again: from the
 //! connection until the primary says that both nodes have the same.
 
 use crate::Options;
@@ -135,13 +135,11 @@ impl Bench {
     }
 
     /// Writes everything while the secondary is away.
-    fn diverge(&mut self, case: &Case) -> PathBuf {
+    fn diverge(&mut self, case: &Case) {
         self.pair.stop(Side::B);
         self.pair.stop(Side::A);
         self.pair.configure_without_proxies(case.settings);
-        self.pair.start(Side::A);
-        self.pair.role(Side::A, "primary");
-        let socket = self.pair.wait_for_provider(Side::A, NAME);
+        let socket = self.start_primary();
         let zeros = vec![0; self.random.len()];
         let data = if case.zeros { &zeros } else { &self.random };
         let mut client = Client::connect(&socket).expect("a provider");
@@ -150,13 +148,25 @@ impl Bench {
             let error = error.expect("a provider");
             assert_eq!(error, 0, "a write without a secondary");
         }
-        socket
     }
 
-    /// Lets the secondary come back; from when until when it was behind.
-    fn converge(&mut self) -> Range<Instant> {
+    /// Lets the secondary come back. A primary looks for it every ten seconds;
+    /// one that has just been started does so at once.
+    fn meet(&mut self) -> PathBuf {
+        self.pair.stop(Side::A);
         self.pair.start(Side::B);
         self.pair.role(Side::B, "secondary");
+        self.start_primary()
+    }
+
+    fn start_primary(&mut self) -> PathBuf {
+        self.pair.start(Side::A);
+        self.pair.role(Side::A, "primary");
+        self.pair.wait_for_provider(Side::A, NAME)
+    }
+
+    /// From when until when the secondary was behind.
+    fn converge(&self) -> Range<Instant> {
         let connected = self.told("Connected to ");
         connected..self.told("Synchronization complete")
     }
@@ -174,13 +184,15 @@ impl Bench {
 
     fn resync(&mut self, case: &Case) -> Range<Instant> {
         self.diverge(case);
+        self.meet();
         self.converge()
     }
 
     /// The same beside clients, and how much longer than afterwards they have
     /// to wait.
     fn resync_under_load(&mut self, case: &Case, seconds: u32, figures: &mut Figures) {
-        let socket = self.diverge(case);
+        self.diverge(case);
+        let socket = self.meet();
         let foreground = Foreground::start(&socket);
         let during = self.converge();
         thread::sleep(Duration::from_secs(seconds.into()));
