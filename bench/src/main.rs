@@ -12,7 +12,16 @@
 //! | `checksum` | none, crc32, sha256 | the same in fullsync |
 //! | `ggate`, `hast` | two hops | fio, unix socket, `nbdkit nbd`, TCP, `nbdkit file`, file |
 //! | `ggate` | one hop | fio, TCP, `nbdkit file`, file |
+//! | `ggate` | qemu-nbd | fio, TCP, `qemu-nbd`, file |
 //! | `hast` | one hop unix | fio, unix socket, `nbdkit file`, file |
+//!
+//! Groups that measure without fio's patterns:
+//!
+//! | group | measures |
+//! |---|---|
+//! | `limits` | round trips of 4 KiB over TCP; pieces of 1 MiB from file to file over TCP: what nothing can beat by much |
+//! | `resync` | a secondary that missed everything catches up, 2 GiB, beside the same copy loop: random data, with a checksum, zeros, and while a client writes 4 KiB at depth 8 |
+//! | `memory` | PSS: peaks under 32 writes of 1 MiB, and the largest worker of 64 idle pairs |
 //!
 //! Everything is on this machine and the files are on tmpfs, so that programs
 //! are measured and not a network or a disk. Absolute figures of such a machine
@@ -22,7 +31,7 @@
 //!
 //! It ends with 1 when something does not work (an I/O error, a program that
 //! fails), never because something is slow. `--quick` is for that: one short
-//! round. The tables go to standard output, all figures to
+//! round, and 256 MiB for `resync`. The tables go to standard output, all figures to
 //! `target/bench.json`.
 
 mod figures;
