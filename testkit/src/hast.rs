@@ -169,10 +169,15 @@ impl Pair {
 
     /// Starts the daemon of a node; returns when it answers.
     pub fn start(&mut self, side: Side) {
+        self.start_program(side, "hastd");
+    }
+
+    /// The same with another program that does what hastd does.
+    pub fn start_program(&mut self, side: Side, program: &str) {
         let config = self.config(side);
         let pidfile = self.sandbox.file(&format!("{}.pid", side.name()));
         let daemon = self.sandbox.spawn(
-            "hastd",
+            program,
             [
                 "-F".as_ref(),
                 "-c".as_ref(),
