@@ -12,10 +12,10 @@ use testkit::hast::{Pair, Side};
 use testkit::process::{Running, Sandbox, free_port, wait_for_file, wait_for_port};
 
 /// The resource of a pair.
-const NAME: &str = "data";
+pub(crate) const NAME: &str = "data";
 
 /// What metadata and map take of a component, at most.
-const OVERHEAD: u64 = 1 << 20;
+pub(crate) const OVERHEAD: u64 = 1 << 20;
 
 /// How long anything may take before a measurement.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -118,12 +118,7 @@ pub(crate) fn hast(name: &'static str, settings: &str) -> System {
     for side in [Side::A, Side::B] {
         fill(&pair, side);
     }
-    for (side, role) in [(Side::B, "secondary"), (Side::A, "primary")] {
-        pair.start(side);
-        pair.role(side, role);
-    }
-    let socket = pair.wait_for_provider(Side::A, NAME);
-    pair.wait_for_sync(Side::A, NAME, PATIENCE);
+    let uri = join(&mut pair, ["hastd"; 2]);
     let worker = |side| pair.worker(side, NAME).expect("a worker");
     let daemons = vec![
         Daemon::new("primary", worker(Side::A)),
@@ -131,12 +126,24 @@ pub(crate) fn hast(name: &'static str, settings: &str) -> System {
     ];
     System {
         name,
-        uri: unix_uri(&socket),
+        uri,
         daemons,
         _keep: Keep::Pair {
             _pair: Box::new(pair),
         },
     }
+}
+
+/// Starts the nodes of a pair, `a` as primary, by these programs; when they
+/// are in sync, how to reach the provider.
+pub(crate) fn join(pair: &mut Pair, programs: [&str; 2]) -> String {
+    for (side, role) in [(Side::B, "secondary"), (Side::A, "primary")] {
+        pair.start_program(side, programs[side as usize]);
+        pair.role(side, role);
+    }
+    let socket = pair.wait_for_provider(Side::A, NAME);
+    pair.wait_for_sync(Side::A, NAME, PATIENCE);
+    unix_uri(&socket)
 }
 
 /// The same without zeros on both nodes, so that nothing is a hole.
@@ -232,6 +239,6 @@ fn file_server(sandbox: &Sandbox, image: &Path) -> (Running, String) {
     (server, format!("nbd://127.0.0.1:{port}"))
 }
 
-fn unix_uri(socket: &Path) -> String {
+pub(crate) fn unix_uri(socket: &Path) -> String {
     format!("nbd+unix:///?socket={}", socket.display())
 }
