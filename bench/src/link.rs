@@ -134,7 +134,7 @@ fn lengthen(proxy: &Proxy, round_trip: Duration) {
 /// A system with a proxy between its two ends.
 enum Ends {
     Gate {
-        chain: Chain,
+        chain: Box<Chain>,
         proxy: Proxy,
         _client: Running,
     },
@@ -152,7 +152,7 @@ impl Ends {
     }
 
     fn gate() -> Self {
-        let chain = Chain::new(FILE_SIZE);
+        let chain = Box::new(Chain::new(FILE_SIZE));
         let proxy = Proxy::start(chain.server).expect("a proxy");
         let client = chain.ggatec_via(proxy.address().port(), &["create", "-v"]);
         chain.socket("ggate0");

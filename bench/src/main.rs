@@ -14,6 +14,9 @@
 //! | `ggate` | one hop | fio, TCP, `nbdkit file`, file |
 //! | `ggate` | qemu-nbd | fio, TCP, `qemu-nbd`, file |
 //! | `hast` | one hop unix | fio, unix socket, `nbdkit file`, file |
+//! | `link` | ggate, fullsync, memsync, async, resync | as above, over a link with a round trip of 1 ms and of 20 ms |
+//! | `sparse` | 1 TiB, 1 GiB | fullsync, over sparse files of that size |
+//! | `parallel` | ggated, primary, secondary | as above, with a disk of 2 ms there |
 //!
 //! Groups that measure without fio's patterns:
 //!
