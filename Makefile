@@ -63,8 +63,9 @@ sim-bugs: ## the simulator finds every bug that is re-introduced
 fuzz: ## every parser, 60 s each
 	sh scripts/fuzz.sh
 
-count: ## instructions to encode and decode the header of a WRITE
+count: ## instructions to encode and decode the header of a WRITE, and per request
 	sh scripts/count-write-header.sh
+	sh scripts/count-requests.sh
 
 install: build ## programs, manuals, examples, completions below $(DESTDIR)$(PREFIX)
 	DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" sh scripts/install.sh

@@ -1,6 +1,7 @@
 #!/bin/sh
-# The chain of ggatec and ggated beside nbdkit's; bench/src/main.rs says what is
-# measured and how. Arguments: [--quick] [--runs N] [--seconds N] [ROW]...
+# Highgate beside nbdkit, qemu-nbd and what the machine can do; bench/src/main.rs
+# says what is measured and how. Arguments:
+# [--quick] [--runs N] [--seconds N] [GROUP | ROW]...
 set -eu
 cd "$(dirname "$0")/.."
 sh scripts/setup.sh

@@ -1,6 +1,6 @@
 //! fio's nbd engine, and what it says.
 
-use crate::rows::{FILE_SIZE, Row};
+use crate::rows::Row;
 use std::process::Command;
 
 /// One run.
@@ -16,7 +16,7 @@ pub(crate) struct Done {
     pub(crate) p99: f64,
 }
 
-/// Runs a row's pattern; panics when fio meets an error, with what it said.
+/// Runs a row's pattern all over a provider; panics when fio meets an error, with what it said.
 pub(crate) fn run(uri: &str, row: &Row, seconds: u32) -> Done {
     let output = Command::new("fio")
         .args(["--name=bench", "--ioengine=nbd", "--output-format=terse"])
@@ -26,7 +26,6 @@ pub(crate) fn run(uri: &str, row: &Row, seconds: u32) -> Done {
         .arg(format!("--rw={}", row.pattern))
         .arg(format!("--bs={}", row.block))
         .arg(format!("--iodepth={}", row.depth))
-        .arg(format!("--size={FILE_SIZE}"))
         .arg(format!("--runtime={seconds}"))
         .output()
         .unwrap_or_else(|error| panic!("fio: {error}; run scripts/setup.sh"));

@@ -12,7 +12,19 @@
 //! | `checksum` | none, crc32, sha256 | the same in fullsync |
 //! | `ggate`, `hast` | two hops | fio, unix socket, `nbdkit nbd`, TCP, `nbdkit file`, file |
 //! | `ggate` | one hop | fio, TCP, `nbdkit file`, file |
+//! | `ggate` | qemu-nbd | fio, TCP, `qemu-nbd`, file |
 //! | `hast` | one hop unix | fio, unix socket, `nbdkit file`, file |
+//! | `link` | ggate, fullsync, memsync, async, resync | as above, over a link with a round trip of 1 ms and of 20 ms |
+//! | `sparse` | 1 TiB, 1 GiB | fullsync, over sparse files of that size |
+//! | `parallel` | ggated, primary, secondary | as above, with a disk of 2 ms there |
+//!
+//! Groups that measure without fio's patterns:
+//!
+//! | group | measures |
+//! |---|---|
+//! | `limits` | round trips of 4 KiB over TCP; pieces of 1 MiB from file to file over TCP: what nothing can beat by much |
+//! | `resync` | a secondary that missed everything catches up, 2 GiB, beside the same copy loop: random data, with a checksum, zeros, and while a client writes 4 KiB at depth 8 |
+//! | `memory` | PSS: peaks under 32 writes of 1 MiB, and the largest worker of 64 idle pairs |
 //!
 //! Everything is on this machine and the files are on tmpfs, so that programs
 //! are measured and not a network or a disk. Absolute figures of such a machine
@@ -22,19 +34,30 @@
 //!
 //! It ends with 1 when something does not work (an I/O error, a program that
 //! fails), never because something is slow. `--quick` is for that: one short
-//! round. The tables go to standard output, all figures to
+//! round, and 256 MiB for `resync`. The tables go to standard output, all figures to
 //! `target/bench.json`.
 
+mod figures;
 mod fio;
+mod foreground;
+mod limits;
+mod link;
+mod memory;
+mod parallel;
 mod process;
 mod report;
+mod resync;
 mod rows;
+mod sparse;
+mod stats;
 mod systems;
+mod trials;
 
 use report::{Measured, Sample};
-use rows::{Group, Row};
+use rows::{Aspect, Group, Row};
 use std::process::ExitCode;
 use systems::System;
+use trials::Trial;
 
 /// Rounds, unless `--runs` says otherwise.
 const RUNS: usize = 7;
@@ -45,14 +68,24 @@ const SECONDS: u32 = 2;
 struct Options {
     runs: usize,
     seconds: u32,
-    /// The rows asked for; all if none was.
-    rows: Vec<&'static str>,
+    quick: bool,
+    /// The rows and trials asked for; all if none was.
+    names: Vec<&'static str>,
 }
 
 impl Options {
+    fn wants(&self, name: &str) -> bool {
+        self.names.is_empty() || self.names.contains(&name)
+    }
+
     fn rows(&self, group: Group) -> Vec<&'static Row> {
-        let wanted = |row: &&Row| self.rows.is_empty() || self.rows.contains(&row.name);
+        let wanted = |row: &&Row| self.wants(row.name);
         group.rows().iter().filter(wanted).collect()
+    }
+
+    fn trials(&self) -> impl Iterator<Item = Trial> {
+        let wanted = |trial: &Trial| self.wants(trial.name());
+        Trial::ALL.into_iter().filter(wanted)
     }
 }
 
@@ -75,6 +108,12 @@ fn main() -> ExitCode {
             figures.extend(report::json(&measured, &systems));
         }
     }
+    for trial in options.trials() {
+        eprintln!("bench: {} ...", trial.name());
+        let measured = trial.measure(&options);
+        print!("{}", report::figures_table(trial, &measured));
+        figures.extend(report::figures_json(trial, &measured));
+    }
     let file = "target/bench.json";
     if let Err(error) = std::fs::write(file, format!("[\n{}\n]\n", figures.join(",\n"))) {
         eprintln!("bench: {file}: {error}");
@@ -87,7 +126,8 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
     let mut options = Options {
         runs: RUNS,
         seconds: SECONDS,
-        rows: Vec::new(),
+        quick: false,
+        names: Vec::new(),
     };
     while let Some(arg) = args.next() {
         let mut number = || {
@@ -98,7 +138,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
             }
         };
         match arg.as_str() {
-            "--quick" => (options.runs, options.seconds) = (1, 1),
+            "--quick" => (options.runs, options.seconds, options.quick) = (1, 1, true),
             "--runs" => options.runs = usize::from(number()?),
             "--seconds" => options.seconds = u32::from(number()?),
             name => {
@@ -106,11 +146,14 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
                     let rows = group.rows().iter().map(|row| row.name);
                     rows.filter(move |row| group.name() == name || *row == name)
                 };
-                let rows: Vec<_> = Group::ALL.into_iter().flat_map(of_group).collect();
-                if rows.is_empty() {
+                let rows = Group::ALL.into_iter().flat_map(of_group);
+                let trials = Trial::ALL.map(Trial::name).into_iter();
+                let before = options.names.len();
+                options.names.extend(rows);
+                options.names.extend(trials.filter(|trial| *trial == name));
+                if options.names.len() == before {
                     return Err(format!("{name}: no such group, row or option"));
                 }
-                options.rows.extend(rows);
             }
         }
     }
@@ -122,13 +165,22 @@ fn measure(options: &Options, rows: &[&'static Row], systems: &[System]) -> Vec<
     let measure_row = |row: &&'static Row| {
         eprintln!("bench: {} ...", row.name);
         let mut samples: Vec<Vec<Sample>> = systems.iter().map(|_| Vec::new()).collect();
+        let mut digests = Vec::new();
+        let of_digests = |target: &rows::Target| target.aspect == Aspect::Digests;
         for round in 0..options.runs {
+            if row.targets.iter().any(of_digests) {
+                digests.push(limits::sha256(row.block));
+            }
             for step in 0..systems.len() {
                 let which = (round + step) % systems.len();
                 samples[which].push(sample(&systems[which], row, options.seconds));
             }
         }
-        Measured { row, samples }
+        Measured {
+            row,
+            samples,
+            digests,
+        }
     };
     rows.iter().map(measure_row).collect()
 }

@@ -45,12 +45,20 @@ impl Daemon {
 
     /// The most memory that was resident, in MiB.
     pub(crate) fn peak(&self) -> f64 {
-        let status = self.read("status");
-        let peak = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))
-            .and_then(|rest| rest.trim().strip_suffix(" kB"))
-            .and_then(|number| number.parse::<f64>().ok());
-        peak.expect("VmHWM in kB") / 1024.0
+        self.mib("status", "VmHWM:")
+    }
+
+    /// What is resident now, with its share of what it has in common with
+    /// others, in MiB.
+    pub(crate) fn pss(&self) -> f64 {
+        self.mib("smaps_rollup", "Pss:")
+    }
+
+    fn mib(&self, file: &str, line: &str) -> f64 {
+        let text = self.read(file);
+        let rest = text.lines().find_map(|of| of.strip_prefix(line));
+        let number = rest.and_then(|rest| rest.trim().strip_suffix(" kB"));
+        let kib = number.and_then(|number| number.parse::<f64>().ok());
+        kib.expect("a number in kB") / 1024.0
     }
 }

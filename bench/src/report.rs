@@ -1,8 +1,11 @@
 //! The table and the JSON file.
 
+use crate::figures::{Bound, Figure, Figures};
 use crate::fio::Done;
-use crate::rows::Row;
+use crate::rows::{Aspect, Row, Target};
+use crate::stats::{Spread, median};
 use crate::systems::System;
+use crate::trials::Trial;
 use std::fmt::Write;
 
 /// One measurement.
@@ -18,13 +21,9 @@ pub(crate) struct Sample {
 pub(crate) struct Measured {
     pub(crate) row: &'static Row,
     pub(crate) samples: Vec<Vec<Sample>>,
-}
-
-/// The middle one; the lower of two.
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_unstable_by(f64::total_cmp);
-    values[(values.len() - 1) / 2]
+    /// Seconds of processor time that a SHA-256 of a request's data takes, by
+    /// round, where a target is told in it.
+    pub(crate) digests: Vec<f64>,
 }
 
 impl Measured {
@@ -32,16 +31,22 @@ impl Measured {
         median(self.samples[system].iter().map(figure))
     }
 
-    /// One system's throughput by another's: of the medians, and the lowest
-    /// and highest of one round.
-    fn ratios(&self, system: usize, by: usize) -> [f64; 3] {
-        let iops = |sample: &Sample| sample.fio.iops;
-        let rounds = self.samples[system].iter().zip(&self.samples[by]);
-        let each = rounds.map(|(ours, theirs)| iops(ours) / iops(theirs));
-        let (low, high) = each.fold((f64::MAX, 0.0_f64), |(low, high), ratio| {
-            (low.min(ratio), high.max(ratio))
-        });
-        [self.median(system, iops) / self.median(by, iops), low, high]
+    /// Where a target's system is, by round.
+    fn standing(&self, target: &Target, system: usize, by: usize) -> Spread {
+        let figure = |sample: &Sample| match target.aspect {
+            Aspect::Throughput => sample.fio.iops,
+            Aspect::P99 => sample.fio.p99,
+            Aspect::Cpu | Aspect::Digests => sample.cpu / sample.fio.requests,
+        };
+        let rounds = |system: usize| self.samples[system].iter().map(figure);
+        let theirs: Vec<f64> = rounds(by).collect();
+        if target.aspect == Aspect::Digests {
+            let beyond: Vec<f64> = rounds(system).zip(theirs).map(|(a, b)| a - b).collect();
+            Spread::of_ratio(&beyond, &self.digests)
+        } else {
+            let ours: Vec<f64> = rounds(system).collect();
+            Spread::of_ratio(&ours, &theirs)
+        }
     }
 
     /// Seconds of processor time per 100,000 requests, or per GiB.
@@ -97,31 +102,68 @@ row                system        throughput   mean us  p99 us    CPU s  RSS
             );
         }
     }
-    table.push_str(
-        "\nrow                ratio of medians (lowest and highest of one round)      target\n",
-    );
+    table.push_str(VERDICTS);
     for m in measured {
         for target in m.row.targets {
             let at = |name| systems.iter().position(|system| system.name == name);
             let (Some(system), Some(by)) = (at(target.system), at(target.by)) else {
                 continue;
             };
-            let [ratio, low, high] = m.ratios(system, by);
-            let verdict = if ratio >= target.least {
-                ""
-            } else {
-                "  missed"
-            };
-            let _ = writeln!(
-                table,
-                "{:18} {:26} {ratio:5.2} ({low:4.2}-{high:4.2})      {:4.2}{verdict}",
-                m.row.name,
-                format!("{} / {}", target.system, target.by),
-                target.least,
-            );
+            let aspect = target.aspect.name();
+            let what = format!("{} / {}{aspect}", target.system, target.by);
+            let standing = m.standing(target, system, by);
+            table.push_str(&verdict(m.row.name, &what, standing, target.bound));
         }
     }
     table
+}
+
+/// The same of a trial.
+pub(crate) fn figures_table(trial: Trial, figures: &Figures) -> String {
+    let mut table = String::from(
+        "
+group              figure                      median    lowest   highest
+",
+    );
+    for figure in &figures.0 {
+        let spread = Spread::of(&figure.rounds);
+        let _ = writeln!(
+            table,
+            "{:18} {:24} {:9.1} {:9.1} {:9.1} {}",
+            trial.name(),
+            figure.name,
+            spread.median,
+            spread.lowest,
+            spread.highest,
+            figure.unit,
+        );
+    }
+    if !trial.goals().is_empty() {
+        table.push_str(VERDICTS);
+    }
+    for goal in trial.goals() {
+        let by = goal.by.map(|by| format!(" / {by}")).unwrap_or_default();
+        let what = format!("{}{by}", goal.figure);
+        let standing = figures.standing(goal);
+        table.push_str(&verdict(trial.name(), &what, standing, goal.bound));
+    }
+    table
+}
+
+/// What is above lines of [`verdict`].
+const VERDICTS: &str = "
+                   ratio of medians (lowest and highest of one round)         target
+";
+
+fn verdict(row: &str, what: &str, standing: Spread, bound: Bound) -> String {
+    let Spread {
+        median,
+        lowest,
+        highest,
+    } = standing;
+    let missed = if bound.is_met(median) { "" } else { "  missed" };
+    let spread = format!("({lowest:.2}-{highest:.2})");
+    format!("{row:18} {what:38} {median:5.2} {spread:14} {bound}{missed}\n")
 }
 
 /// For programs: all figures of all rounds. No string in it needs escaping.
@@ -132,15 +174,35 @@ pub(crate) fn json(measured: &[Measured], systems: &[System]) -> Vec<String> {
             let samples: Vec<String> = samples.iter().map(sample_json).collect();
             let names: Vec<String> = system.daemons.iter().map(|d| quoted(d.name)).collect();
             rows.push(format!(
-                "{{\"row\":{},\"system\":{},\"daemons\":[{}],\"rounds\":[{}]}}",
+                "{{\"row\":{},\"system\":{},\"daemons\":[{}],\"digests_s\":[{}],\"rounds\":[{}]}}",
                 quoted(m.row.name),
                 quoted(system.name),
                 names.join(","),
+                numbers(&m.digests),
                 samples.join(","),
             ));
         }
     }
     rows
+}
+
+/// The same of a trial.
+pub(crate) fn figures_json(trial: Trial, figures: &Figures) -> Vec<String> {
+    let figure_json = |figure: &Figure| {
+        format!(
+            "{{\"group\":{},\"figure\":{},\"unit\":{},\"rounds\":[{}]}}",
+            quoted(trial.name()),
+            quoted(&figure.name),
+            quoted(figure.unit),
+            numbers(&figure.rounds),
+        )
+    };
+    figures.0.iter().map(figure_json).collect()
+}
+
+fn numbers(values: &[f64]) -> String {
+    let values: Vec<String> = values.iter().map(f64::to_string).collect();
+    values.join(",")
 }
 
 fn quoted(text: &str) -> String {
@@ -154,11 +216,10 @@ fn sample_json(sample: &Sample) -> String {
         mean,
         p99,
     } = sample.fio;
-    let peaks: Vec<String> = sample.peaks.iter().map(f64::to_string).collect();
     format!(
         "{{\"requests\":{requests},\"iops\":{iops},\"mean_us\":{mean},\"p99_us\":{p99},\
          \"cpu_s\":{:.2},\"peak_rss_mib\":[{}]}}",
         sample.cpu,
-        peaks.join(","),
+        numbers(&sample.peaks),
     )
 }

@@ -12,10 +12,10 @@ use testkit::hast::{Pair, Side};
 use testkit::process::{Running, Sandbox, free_port, wait_for_file, wait_for_port};
 
 /// The resource of a pair.
-const NAME: &str = "data";
+pub(crate) const NAME: &str = "data";
 
 /// What metadata and map take of a component, at most.
-const OVERHEAD: u64 = 1 << 20;
+pub(crate) const OVERHEAD: u64 = 1 << 20;
 
 /// How long anything may take before a measurement.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -57,6 +57,7 @@ pub(crate) fn start(group: Group) -> Vec<System> {
             ggate(&sandbox, &image),
             two_hops(&sandbox, &image),
             one_hop(&sandbox, &image),
+            qemu(&sandbox, &image),
         ],
         Group::Hast => vec![
             hast("fullsync", "replication fullsync"),
@@ -103,18 +104,21 @@ fn ggate(sandbox: &Rc<Sandbox>, image: &Path) -> System {
     )
 }
 
+/// Nothing but these two.
+pub(crate) fn ggate_alone() -> System {
+    let sandbox = Rc::new(Sandbox::new());
+    let image = image(&sandbox);
+    ggate(&sandbox, &image)
+}
+
 /// Both nodes of a pair, in sync.
-fn hast(name: &'static str, settings: &str) -> System {
+pub(crate) fn hast(name: &'static str, settings: &str) -> System {
     let mut pair = Pair::new(&[NAME], FILE_SIZE + OVERHEAD, settings);
+    pair.configure_without_proxies(settings);
     for side in [Side::A, Side::B] {
         fill(&pair, side);
     }
-    for (side, role) in [(Side::B, "secondary"), (Side::A, "primary")] {
-        pair.start(side);
-        pair.role(side, role);
-    }
-    let socket = pair.wait_for_provider(Side::A, NAME);
-    pair.wait_for_sync(Side::A, NAME, PATIENCE);
+    let uri = join(&mut pair, ["hastd"; 2]);
     let worker = |side| pair.worker(side, NAME).expect("a worker");
     let daemons = vec![
         Daemon::new("primary", worker(Side::A)),
@@ -122,12 +126,24 @@ fn hast(name: &'static str, settings: &str) -> System {
     ];
     System {
         name,
-        uri: unix_uri(&socket),
+        uri,
         daemons,
         _keep: Keep::Pair {
             _pair: Box::new(pair),
         },
     }
+}
+
+/// Starts the nodes of a pair, `a` as primary, by these programs; when they
+/// are in sync, how to reach the provider.
+pub(crate) fn join(pair: &mut Pair, programs: [&str; 2]) -> String {
+    for (side, role) in [(Side::B, "secondary"), (Side::A, "primary")] {
+        pair.start_program(side, programs[side as usize]);
+        pair.role(side, role);
+    }
+    let socket = pair.wait_for_provider(Side::A, NAME);
+    pair.wait_for_sync(Side::A, NAME, PATIENCE);
+    unix_uri(&socket)
 }
 
 /// The same without zeros on both nodes, so that nothing is a hole.
@@ -159,6 +175,24 @@ fn two_hops(sandbox: &Rc<Sandbox>, image: &Path) -> System {
 fn one_hop(sandbox: &Rc<Sandbox>, image: &Path) -> System {
     let (server, uri) = file_server(sandbox, image);
     system("one hop", uri, vec![("nbdkit file", server)], sandbox)
+}
+
+/// One hop by somebody else.
+fn qemu(sandbox: &Rc<Sandbox>, image: &Path) -> System {
+    let port = free_port();
+    let text = port.to_string();
+    let image = image.to_str().expect("a path in UTF-8");
+    // Persistent: it would end with the first client, who only asks whether
+    // somebody listens.
+    let args = ["-t", "-e", "4", "-f", "raw", "-b", "127.0.0.1", "-p", &text];
+    let server = sandbox.spawn("/usr/bin/qemu-nbd", args.into_iter().chain([image]));
+    wait_for_port(([127, 0, 0, 1], port).into());
+    system(
+        "qemu-nbd",
+        format!("nbd://127.0.0.1:{port}"),
+        vec![("qemu-nbd", server)],
+        sandbox,
+    )
 }
 
 fn one_hop_unix(sandbox: &Rc<Sandbox>, image: &Path) -> System {
@@ -205,6 +239,6 @@ fn file_server(sandbox: &Sandbox, image: &Path) -> (Running, String) {
     (server, format!("nbd://127.0.0.1:{port}"))
 }
 
-fn unix_uri(socket: &Path) -> String {
+pub(crate) fn unix_uri(socket: &Path) -> String {
     format!("nbd+unix:///?socket={}", socket.display())
 }

@@ -71,8 +71,9 @@ impl Pair {
             daemons: [None, None],
         };
         let text = pair.configuration(settings);
+        pair.write_configuration(&text);
         for side in [Side::A, Side::B] {
-            let file = pair.sandbox.write(&format!("{}.conf", side.name()), &text);
+            let file = pair.config(side);
             let extra = format!("{}.ext", file.display());
             std::fs::write(extra, format!("node {}\n", side.name())).expect("CONFIG.ext");
             for name in &pair.resources {
@@ -85,8 +86,26 @@ impl Pair {
         pair
     }
 
+    /// Configures both nodes anew, to reach one another without the proxies: for
+    /// measurements. A daemon that runs goes on as it was.
+    pub fn configure_without_proxies(&self, settings: &str) {
+        let text = self.configuration_with(settings, |side| self.address(side.other()));
+        self.write_configuration(&text);
+    }
+
+    fn write_configuration(&self, text: &str) {
+        for side in [Side::A, Side::B] {
+            std::fs::write(self.config(side), text).expect("hast.conf");
+        }
+    }
+
     /// The text of hast.conf.
     pub fn configuration(&self, settings: &str) -> String {
+        self.configuration_with(settings, |side| self.proxies[side as usize].address())
+    }
+
+    /// The same, of nodes that reach one another at `remote`.
+    fn configuration_with(&self, settings: &str, remote: impl Fn(Side) -> SocketAddr) -> String {
         let mut text = format!("{settings}\n");
         for side in [Side::A, Side::B] {
             let (name, port) = (side.name(), self.ports[side as usize]);
@@ -101,7 +120,7 @@ impl Pair {
             let _ = writeln!(text, "resource {name} {{");
             for side in [Side::A, Side::B] {
                 let local = self.image(side, name);
-                let remote = self.proxies[side as usize].address();
+                let remote = remote(side);
                 let provider = Self::provider(side, name);
                 let _ = writeln!(
                     text,
@@ -150,10 +169,15 @@ impl Pair {
 
     /// Starts the daemon of a node; returns when it answers.
     pub fn start(&mut self, side: Side) {
+        self.start_program(side, "hastd");
+    }
+
+    /// The same with another program that does what hastd does.
+    pub fn start_program(&mut self, side: Side, program: &str) {
         let config = self.config(side);
         let pidfile = self.sandbox.file(&format!("{}.pid", side.name()));
         let daemon = self.sandbox.spawn(
-            "hastd",
+            program,
             [
                 "-F".as_ref(),
                 "-c".as_ref(),

@@ -4,10 +4,11 @@
 use crate::component::{Component, ComponentError, Lock, Problem};
 use crate::ipc::Start;
 use crate::log;
+use crate::worker::Layer;
 use crate::worker::flushes::Flushes;
 use ggate::daemon::pause;
 use ggate::gate::Access;
-use ggate::media::{self, Identity, LocalMedia, MediaError, OpenOptions};
+use ggate::media::{self, Identity, Media, MediaError, OpenOptions};
 use ggate::opener::{Held, Processes};
 use hast_core::extent::Extents;
 use hast_core::metadata::Metadata;
@@ -30,7 +31,7 @@ const TRY: Duration = Duration::from_millis(100);
 pub(super) struct Local {
     /// For messages.
     pub(super) path: String,
-    pub(super) media: Arc<LocalMedia>,
+    pub(super) media: Arc<dyn Media>,
     /// How it is flushed.
     pub(super) flushes: Arc<Flushes>,
     pub(super) sectorsize: u32,
@@ -53,8 +54,13 @@ pub(super) enum LocalError {
 }
 
 impl Local {
-    /// `program` is what runs, to run helpers from.
-    pub(super) fn open(start: &Start, program: Option<File>) -> Result<Self, LocalError> {
+    /// `program` is what runs, to run helpers from. Requests pass through
+    /// `layer`.
+    pub(super) fn open(
+        start: &Start,
+        program: Option<File>,
+        layer: Layer,
+    ) -> Result<Self, LocalError> {
         let path = start.local.display().to_string();
         let failed = |error| LocalError::Hold {
             path: path.clone(),
@@ -69,9 +75,10 @@ impl Local {
             outlasted.map_err(|error| failed(MediaError::Open(errno(&error))))?;
         }
         let (metadata, extents) = component.read_metadata(&start.name)?;
+        let media = layer(component.media().clone());
         Ok(Self {
-            media: Arc::clone(component.media()),
-            flushes: Arc::new(Flushes::of(component.media().clone())),
+            flushes: Arc::new(Flushes::of(Arc::clone(&media))),
+            media,
             sectorsize: component.provider().sectorsize,
             map: component.read_map(extents)?,
             path,

@@ -36,6 +36,7 @@ use crate::log;
 use crate::sandbox::{self, SandboxError};
 use ggate::daemon::{self, Signal, pause, protect};
 use ggate::gate::{self, GateId, Ggctl};
+use ggate::media::Media;
 use hast_core::primary::Millis;
 use nix::errno::Errno;
 use parent::Parent;
@@ -107,9 +108,19 @@ impl Daemon {
     }
 }
 
+/// What the requests to a component pass through.
+pub type Layer = fn(Arc<dyn Media>) -> Arc<dyn Media>;
+
 /// A worker's whole life; its socket to the daemon is standard input.
 #[must_use]
 pub fn run() -> ExitCode {
+    run_through(|component| component)
+}
+
+/// The same, with something over the component: for benchmarks, which need
+/// disks slower than those that they find.
+#[must_use]
+pub fn run_through(layer: Layer) -> ExitCode {
     give_back_what_is_freed();
     let Ok((mut daemon, channel)) = inherited() else {
         // Nobody is there to be told.
@@ -145,9 +156,9 @@ pub fn run() -> ExitCode {
     // Not inherited from the daemon, on FreeBSD.
     protect();
     let ended = if start.primary {
-        primary::run(start, program, daemon, &parent)
+        primary::run(start, program, layer, daemon, &parent)
     } else {
-        secondary::run(start, program, daemon, &parent)
+        secondary::run(start, program, layer, daemon, &parent)
     };
     let Err(failure) = ended else {
         return ExitCode::SUCCESS;

@@ -9,7 +9,6 @@ use super::Shell;
 use crate::log;
 use crate::worker::local::Local;
 use ggate::gate::Modify;
-use ggate::media::Media as _;
 use ggate::range::Geometry;
 use parking_lot::{Condvar, Mutex};
 

@@ -84,6 +84,9 @@ impl Receiver {
         loop {
             if let Some((id, mut coming)) = replies.coming.take() {
                 let may_wait = deferred.is_empty();
+                if may_wait {
+                    self.shell.output.send(&*self.shell);
+                }
                 match replies.input.payload(&mut coming, may_wait) {
                     Ok(true) => self.arrived(id, coming, deferred),
                     Ok(false) => {
@@ -99,6 +102,8 @@ impl Receiver {
             } else if !deferred.is_empty() {
                 return Ok(());
             } else {
+                // Replies may have caused messages and nothing else.
+                self.shell.output.send(&*self.shell);
                 replies.input.fill()?;
             }
         }

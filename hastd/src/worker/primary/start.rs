@@ -13,7 +13,8 @@ use crate::worker::parent::Parent;
 use crate::worker::stores::Stores;
 use crate::worker::wire::Wire;
 use crate::worker::{
-    Clock, Daemon, Failure, Title, give_up_privileges, millis, on_termination, run_timer, spawn,
+    Clock, Daemon, Failure, Layer, Title, give_up_privileges, millis, on_termination, run_timer,
+    spawn,
 };
 use ggate::buffer::Pool;
 use ggate::disk::Disk;
@@ -37,10 +38,11 @@ const COPYING: u64 = SYNC_WINDOW as u64 * LONGEST_REQUEST as u64;
 pub(in crate::worker) fn run(
     start: Start,
     program: Option<File>,
+    layer: Layer,
     mut daemon: Daemon,
     parent: &Arc<Parent>,
 ) -> Result<(), Failure> {
-    let local = Local::open(&start, program)?;
+    let local = Local::open(&start, program, layer)?;
     let ctl = gate::load_and_open().map_err(|error| Failure::Gate(error.to_string()))?;
     let gate = obtain(ctl, &start, &local)?;
     let component = local.extents.into();

@@ -13,13 +13,12 @@ use crate::worker::parent::{Complaints, Parent};
 use crate::worker::title;
 use crate::worker::wire::Wire;
 use crate::worker::{
-    Clock, Daemon, Failure, STOP_PATIENCE, Title, exit, give_up_privileges, on_termination,
+    Clock, Daemon, Failure, Layer, STOP_PATIENCE, Title, exit, give_up_privileges, on_termination,
     run_timer, spawn,
 };
 use ggate::buffer::Pool;
 use ggate::disk::Disk;
 use ggate::gate::{self, GateId};
-use ggate::media::Media as _;
 use hast_core::decision::OnImpossible;
 use hast_core::primary::LONGEST_REQUEST;
 use hast_core::secondary::{self, REQUESTS, Secondary};
@@ -33,12 +32,13 @@ use std::time::Instant;
 pub(in crate::worker) fn run(
     start: Start,
     program: Option<File>,
+    layer: Layer,
     mut daemon: Daemon,
     parent: &Arc<Parent>,
 ) -> Result<(), Failure> {
     let title = title::Place::find();
     destroy_orphan(&start.provider);
-    let local = Local::open(&start, program)?;
+    let local = Local::open(&start, program, layer)?;
     let component = local.extents.into();
     let sandbox = start.sandbox.clone();
     let name = Title::Secondary.of(&start.name);

@@ -4,7 +4,6 @@
 use super::Shell;
 use crate::log;
 use crate::worker::stores::write_block;
-use ggate::media::Media as _;
 use hast_core::decision::MapSent;
 use hast_core::metadata::{BLOCK, BLOCK_LENGTH};
 use hast_core::secondary::{Action, Secondary};

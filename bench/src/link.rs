@@ -1,0 +1,290 @@
+//! Writes and synchronisation over a long link: a proxy that holds everything
+//! back for half a round trip, each way.
+//!
+//! What the link can do is measured through the same proxy in the same round: a
+//! byte that is sent back, and a stream that is sent as fast as it goes. With 32
+//! writes in flight no system completes more than 32 in a round trip.
+
+use crate::Options;
+use crate::figures::{Bound, Figures, Goal};
+use crate::fio;
+use crate::limits::mb_per_second;
+use crate::rows::{FILE_SIZE, Row, row};
+use crate::systems::{self, NAME, OVERHEAD, unix_uri};
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+use testkit::chain::Chain;
+use testkit::hast::{Pair, Side};
+use testkit::nbd::Client;
+use testkit::process::Running;
+use testkit::proxy::{Direction, Proxy};
+
+/// Writes in flight.
+const DEPTH: u32 = 32;
+
+const WRITES: Row = row("link", "randwrite", 4 << 10, DEPTH, &[]);
+
+/// MiB that are synchronised and streamed, and with `--quick`.
+const SIZE: u32 = 512;
+const QUICK_SIZE: u32 = 64;
+
+/// Bytes of one call to send or receive a stream.
+const PIECE: usize = 1 << 20;
+
+/// Bytes that are sent back to measure a round trip: the median counts.
+const PINGS: usize = 21;
+
+/// How long a synchronisation may take.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A round trip, and what figures are called that were measured with it.
+struct Distance {
+    round_trip: Duration,
+    /// What the link can do.
+    ping: &'static str,
+    most: &'static str,
+    stream: &'static str,
+    /// What is done over it, in the order of [`Ends::all`].
+    writes: [&'static str; 4],
+    resync: &'static str,
+}
+
+const DISTANCES: [Distance; 2] = [
+    Distance {
+        round_trip: Duration::from_millis(1),
+        ping: "1 ms: round trip",
+        most: "1 ms: 32 / round trip",
+        stream: "1 ms: TCP stream",
+        writes: [
+            "1 ms: ggate",
+            "1 ms: fullsync",
+            "1 ms: memsync",
+            "1 ms: async",
+        ],
+        resync: "1 ms: resync",
+    },
+    Distance {
+        round_trip: Duration::from_millis(20),
+        ping: "20 ms: round trip",
+        most: "20 ms: 32 / round trip",
+        stream: "20 ms: TCP stream",
+        writes: [
+            "20 ms: ggate",
+            "20 ms: fullsync",
+            "20 ms: memsync",
+            "20 ms: async",
+        ],
+        resync: "20 ms: resync",
+    },
+];
+
+const fn goal(figure: &'static str, by: &'static str, least: f64) -> Goal {
+    Goal {
+        figure,
+        by: Some(by),
+        bound: Bound::Least(least),
+    }
+}
+
+pub(crate) const GOALS: [Goal; 8] = [
+    goal("1 ms: ggate", "1 ms: 32 / round trip", 0.9),
+    goal("1 ms: fullsync", "1 ms: 32 / round trip", 0.9),
+    goal("1 ms: memsync", "1 ms: 32 / round trip", 0.9),
+    goal("1 ms: resync", "1 ms: TCP stream", 0.8),
+    goal("20 ms: ggate", "20 ms: 32 / round trip", 0.9),
+    goal("20 ms: fullsync", "20 ms: 32 / round trip", 0.9),
+    goal("20 ms: memsync", "20 ms: 32 / round trip", 0.9),
+    goal("20 ms: resync", "20 ms: TCP stream", 0.8),
+];
+
+/// All of it, by round.
+pub(crate) fn measure(options: &Options) -> Figures {
+    let systems = Ends::all();
+    let mut lagging = Lagging::new(if options.quick { QUICK_SIZE } else { SIZE });
+    let mut figures = Figures::default();
+    for _ in 0..options.runs {
+        for distance in &DISTANCES {
+            let trip = distance.round_trip;
+            let round_trip = ping(trip);
+            figures.add(distance.ping, "us", round_trip.as_secs_f64() * 1e6);
+            let most = f64::from(DEPTH) / round_trip.as_secs_f64();
+            figures.add(distance.most, "requests/s", most);
+            for (ends, name) in systems.iter().zip(distance.writes) {
+                lengthen(ends.proxy(), trip);
+                let done = fio::run(&ends.uri(), &WRITES, options.seconds);
+                figures.add(name, "requests/s", done.iops);
+            }
+            let took = stream(trip, lagging.size);
+            figures.add(distance.stream, "MB/s", mb_per_second(lagging.size, took));
+            let took = lagging.catch_up(trip);
+            figures.add(distance.resync, "MB/s", mb_per_second(lagging.size, took));
+        }
+    }
+    figures
+}
+
+fn lengthen(proxy: &Proxy, round_trip: Duration) {
+    for direction in [Direction::ToTarget, Direction::ToClient] {
+        proxy.delay(direction, round_trip / 2);
+    }
+}
+
+/// A system with a proxy between its two ends.
+enum Ends {
+    Gate {
+        chain: Box<Chain>,
+        proxy: Proxy,
+        _client: Running,
+    },
+    Pair(Box<Pair>),
+}
+
+impl Ends {
+    fn all() -> [Self; 4] {
+        [
+            Self::gate(),
+            Self::pair("replication fullsync"),
+            Self::pair("replication memsync"),
+            Self::pair("replication async"),
+        ]
+    }
+
+    fn gate() -> Self {
+        let chain = Box::new(Chain::new(FILE_SIZE));
+        let proxy = Proxy::start(chain.server).expect("a proxy");
+        let client = chain.ggatec_via(proxy.address().port(), &["create", "-v"]);
+        chain.socket("ggate0");
+        Self::Gate {
+            chain,
+            proxy,
+            _client: client,
+        }
+    }
+
+    fn pair(settings: &str) -> Self {
+        let mut pair = Pair::new(&[NAME], FILE_SIZE + OVERHEAD, settings);
+        systems::join(&mut pair, ["hastd"; 2]);
+        Self::Pair(Box::new(pair))
+    }
+
+    /// What everything passes through.
+    fn proxy(&self) -> &Proxy {
+        match self {
+            Self::Gate { proxy, .. } => proxy,
+            Self::Pair(pair) => &pair.proxies[Side::A as usize],
+        }
+    }
+
+    fn uri(&self) -> String {
+        match self {
+            Self::Gate { chain, .. } => unix_uri(&chain.socket("ggate0")),
+            Self::Pair(pair) => unix_uri(&pair.socket(Side::A, NAME)),
+        }
+    }
+}
+
+/// A pair whose secondary misses everything, time and again.
+struct Lagging {
+    pair: Pair,
+    /// MiB of the resource.
+    size: u32,
+}
+
+impl Lagging {
+    fn new(size: u32) -> Self {
+        let component = (u64::from(size) << 20) + OVERHEAD;
+        let mut pair = Pair::new(&[NAME], component, "");
+        pair.start(Side::A);
+        pair.role(Side::A, "primary");
+        Self { pair, size }
+    }
+
+    /// Writes everything while there is no secondary, then lets it come; how
+    /// long it takes to have the same.
+    fn catch_up(&mut self, round_trip: Duration) -> Duration {
+        let socket = self.pair.wait_for_provider(Side::A, NAME);
+        let mut client = Client::connect(&socket).expect("a provider");
+        let data = vec![0x5a; PIECE];
+        for n in 0..self.size {
+            let written = client.write(u64::from(n) << 20, &data);
+            assert_eq!(written.expect("a provider"), 0, "a write");
+        }
+        lengthen(&self.pair.proxies[Side::A as usize], round_trip);
+        let earlier = self.pair.daemon(Side::A).stdout().len();
+        self.pair.start(Side::B);
+        self.pair.role(Side::B, "secondary");
+        let began = self.told(earlier, "Connected to ");
+        let ended = self.told(earlier, "Synchronization complete");
+        self.pair.stop(Side::B);
+        ended - began
+    }
+
+    /// Waits until the primary says something behind what it said earlier.
+    fn told(&self, earlier: usize, what: &str) -> Instant {
+        let deadline = Instant::now() + PATIENCE;
+        let primary = self.pair.daemon(Side::A);
+        while !primary.stdout()[earlier..].contains(what) {
+            assert!(Instant::now() < deadline, "no {what:?}: {primary:?}");
+            thread::sleep(Duration::from_millis(1));
+        }
+        Instant::now()
+    }
+}
+
+/// Both ends of a connection through a proxy.
+fn connection(round_trip: Duration) -> (Proxy, TcpStream, TcpStream) {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let listener = TcpListener::bind(any).expect("a free port");
+    let proxy = Proxy::start(listener.local_addr().expect("its address")).expect("a proxy");
+    lengthen(&proxy, round_trip);
+    let client = TcpStream::connect(proxy.address()).expect("the proxy");
+    let (server, _) = listener.accept().expect("the proxy");
+    client.set_nodelay(true).expect("a connection");
+    server.set_nodelay(true).expect("a connection");
+    (proxy, client, server)
+}
+
+/// What a byte takes there and back.
+fn ping(round_trip: Duration) -> Duration {
+    let (_proxy, mut client, mut server) = connection(round_trip);
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut byte = [0];
+            while server.read_exact(&mut byte).is_ok() {
+                server.write_all(&byte).expect("a client");
+            }
+        });
+        let mut one = || {
+            let began = Instant::now();
+            client.write_all(&[0]).expect("a server");
+            client.read_exact(&mut [0]).expect("a server");
+            began.elapsed()
+        };
+        let mut times: Vec<Duration> = (0..PINGS).map(|_| one()).collect();
+        times.sort_unstable();
+        // The server's thread ends with this.
+        client.shutdown(Shutdown::Write).expect("a connection");
+        times[PINGS / 2]
+    })
+}
+
+/// What a stream of so many MiB takes until all of it was received.
+fn stream(round_trip: Duration, mib: u32) -> Duration {
+    let (_proxy, mut client, mut server) = connection(round_trip);
+    let began = Instant::now();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let piece = vec![0x5a; PIECE];
+            for _ in 0..mib {
+                client.write_all(&piece).expect("a receiver");
+            }
+        });
+        let mut piece = vec![0; PIECE];
+        for _ in 0..mib {
+            server.read_exact(&mut piece).expect("a sender");
+        }
+    });
+    began.elapsed()
+}
