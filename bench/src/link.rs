@@ -9,6 +9,7 @@ use crate::Options;
 use crate::figures::{Bound, Figures, Goal};
 use crate::fio;
 use crate::limits::mb_per_second;
+use crate::resync::Bench;
 use crate::rows::{FILE_SIZE, Row, row};
 use crate::systems::{self, NAME, OVERHEAD, unix_uri};
 use std::io::{Read, Write};
@@ -17,7 +18,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 use testkit::chain::Chain;
 use testkit::hast::{Pair, Side};
-use testkit::nbd::Client;
 use testkit::process::Running;
 use testkit::proxy::{Direction, Proxy};
 
@@ -28,16 +28,13 @@ const WRITES: Row = row("link", "randwrite", 4 << 10, DEPTH, &[]);
 
 /// MiB that are synchronised and streamed, and with `--quick`.
 const SIZE: u32 = 512;
-const QUICK_SIZE: u32 = 64;
+const QUICK_SIZE: u32 = 128;
 
 /// Bytes of one call to send or receive a stream.
 const PIECE: usize = 1 << 20;
 
 /// Bytes that are sent back to measure a round trip: the median counts.
 const PINGS: usize = 21;
-
-/// How long a synchronisation may take.
-const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A round trip, and what figures are called that were measured with it.
 struct Distance {
@@ -102,7 +99,10 @@ pub(crate) const GOALS: [Goal; 8] = [
 /// All of it, by round.
 pub(crate) fn measure(options: &Options) -> Figures {
     let systems = Ends::all();
-    let mut lagging = Lagging::new(if options.quick { QUICK_SIZE } else { SIZE });
+    let size = if options.quick { QUICK_SIZE } else { SIZE };
+    let mut lagging = Bench::new(size, true);
+    // The first has to allocate the files.
+    lagging.copies_random();
     let mut figures = Figures::default();
     for _ in 0..options.runs {
         for distance in &DISTANCES {
@@ -116,10 +116,10 @@ pub(crate) fn measure(options: &Options) -> Figures {
                 let done = fio::run(&ends.uri(), &WRITES, options.seconds);
                 figures.add(name, "requests/s", done.iops);
             }
-            let took = stream(trip, lagging.size);
-            figures.add(distance.stream, "MB/s", mb_per_second(lagging.size, took));
-            let took = lagging.catch_up(trip);
-            figures.add(distance.resync, "MB/s", mb_per_second(lagging.size, took));
+            let took = stream(trip, size);
+            figures.add(distance.stream, "MB/s", mb_per_second(size, took));
+            lengthen(&lagging.pair.proxies[Side::A as usize], trip);
+            figures.add(distance.resync, "MB/s", lagging.copies_random());
         }
     }
     figures
@@ -182,54 +182,6 @@ impl Ends {
             Self::Gate { chain, .. } => unix_uri(&chain.socket("ggate0")),
             Self::Pair(pair) => unix_uri(&pair.socket(Side::A, NAME)),
         }
-    }
-}
-
-/// A pair whose secondary misses everything, time and again.
-struct Lagging {
-    pair: Pair,
-    /// MiB of the resource.
-    size: u32,
-}
-
-impl Lagging {
-    fn new(size: u32) -> Self {
-        let component = (u64::from(size) << 20) + OVERHEAD;
-        let mut pair = Pair::new(&[NAME], component, "");
-        pair.start(Side::A);
-        pair.role(Side::A, "primary");
-        Self { pair, size }
-    }
-
-    /// Writes everything while there is no secondary, then lets it come; how
-    /// long it takes to have the same.
-    fn catch_up(&mut self, round_trip: Duration) -> Duration {
-        let socket = self.pair.wait_for_provider(Side::A, NAME);
-        let mut client = Client::connect(&socket).expect("a provider");
-        let data = vec![0x5a; PIECE];
-        for n in 0..self.size {
-            let written = client.write(u64::from(n) << 20, &data);
-            assert_eq!(written.expect("a provider"), 0, "a write");
-        }
-        lengthen(&self.pair.proxies[Side::A as usize], round_trip);
-        let earlier = self.pair.daemon(Side::A).stdout().len();
-        self.pair.start(Side::B);
-        self.pair.role(Side::B, "secondary");
-        let began = self.told(earlier, "Connected to ");
-        let ended = self.told(earlier, "Synchronization complete");
-        self.pair.stop(Side::B);
-        ended - began
-    }
-
-    /// Waits until the primary says something behind what it said earlier.
-    fn told(&self, earlier: usize, what: &str) -> Instant {
-        let deadline = Instant::now() + PATIENCE;
-        let primary = self.pair.daemon(Side::A);
-        while !primary.stdout()[earlier..].contains(what) {
-            assert!(Instant::now() < deadline, "no {what:?}: {primary:?}");
-            thread::sleep(Duration::from_millis(1));
-        }
-        Instant::now()
     }
 }
 

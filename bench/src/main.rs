@@ -14,17 +14,17 @@
 //! | `ggate` | one hop | fio, TCP, `nbdkit file`, file |
 //! | `ggate` | qemu-nbd | fio, TCP, `qemu-nbd`, file |
 //! | `hast` | one hop unix | fio, unix socket, `nbdkit file`, file |
-//! | `link` | ggate, fullsync, memsync, async, resync | as above, over a link with a round trip of 1 ms and of 20 ms |
-//! | `sparse` | 1 TiB, 1 GiB | fullsync, over sparse files of that size |
-//! | `parallel` | ggated, primary, secondary | as above, with a disk of 2 ms there |
 //!
-//! Groups that measure without fio's patterns:
+//! Groups that measure in their own ways:
 //!
 //! | group | measures |
 //! |---|---|
 //! | `limits` | round trips of 4 KiB over TCP; pieces of 1 MiB from file to file over TCP: what nothing can beat by much |
 //! | `resync` | a secondary that missed everything catches up, 2 GiB, beside the same copy loop: random data, with a checksum, zeros, and while a client writes 4 KiB at depth 8 |
 //! | `memory` | PSS: peaks under 32 writes of 1 MiB, and the largest worker of 64 idle pairs |
+//! | `link` | ggate, and a pair in each mode, 4 KiB writes at depth 32 over a round trip of 1 ms and of 20 ms, beside 32 in the time that a byte takes there and back; a secondary that catches up over it, beside a TCP stream |
+//! | `sparse` | a pair in fullsync, 4 KiB writes at depth 32 all over sparse files of 1 TiB and of 1 GiB |
+//! | `parallel` | ggated, a primary, and a secondary, each with a disk that takes 2 ms, 4 KiB writes at depth 1 and 32 |
 //!
 //! Everything is on this machine and the files are on tmpfs, so that programs
 //! are measured and not a network or a disk. Absolute figures of such a machine
@@ -34,7 +34,7 @@
 //!
 //! It ends with 1 when something does not work (an I/O error, a program that
 //! fails), never because something is slow. `--quick` is for that: one short
-//! round, and 256 MiB for `resync`. The tables go to standard output, all figures to
+//! round, 256 MiB for `resync`, and 128 MiB for that of `link`. The tables go to standard output, all figures to
 //! `target/bench.json`.
 
 mod figures;

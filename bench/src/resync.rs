@@ -74,7 +74,7 @@ const fn case(name: &'static str, settings: &'static str, zeros: bool, load: boo
 
 /// All cases beside the raw copy loop, by round.
 pub(crate) fn measure(options: &Options) -> Figures {
-    let mut bench = Bench::new(if options.quick { QUICK_SIZE } else { SIZE });
+    let mut bench = Bench::new(if options.quick { QUICK_SIZE } else { SIZE }, false);
     let mut figures = Figures::default();
     // The first has to allocate the files.
     bench.resync(&CASES[0]);
@@ -95,8 +95,11 @@ pub(crate) fn measure(options: &Options) -> Figures {
     figures
 }
 
-struct Bench {
-    pair: Pair,
+/// A pair whose secondary misses everything, time and again.
+pub(crate) struct Bench {
+    pub(crate) pair: Pair,
+    /// Whether the nodes reach one another through the pair's proxies.
+    proxied: bool,
     /// MiB of the resource.
     size: u32,
     /// What does not get smaller on its way, 1 MiB.
@@ -106,8 +109,8 @@ struct Bench {
 }
 
 impl Bench {
-    /// A pair without a secondary.
-    fn new(size: u32) -> Self {
+    /// A pair of so many MiB without a secondary.
+    pub(crate) fn new(size: u32, proxied: bool) -> Self {
         let component = u64::from(size + OVERHEAD) << 20;
         let mut pair = Pair::new(&[NAME], component, "");
         pair.start(Side::A);
@@ -119,6 +122,7 @@ impl Bench {
         filled.expect("random data");
         Self {
             pair,
+            proxied,
             size,
             random,
             copied,
@@ -138,7 +142,9 @@ impl Bench {
     fn diverge(&mut self, case: &Case) {
         self.pair.stop(Side::B);
         self.pair.stop(Side::A);
-        self.pair.configure_without_proxies(case.settings);
+        if !self.proxied {
+            self.pair.configure_without_proxies(case.settings);
+        }
         let socket = self.start_primary();
         let zeros = vec![0; self.random.len()];
         let data = if case.zeros { &zeros } else { &self.random };
@@ -180,6 +186,12 @@ impl Bench {
             thread::sleep(Duration::from_millis(1));
         }
         Instant::now()
+    }
+
+    /// How fast random data are copied, in MB/s.
+    pub(crate) fn copies_random(&mut self) -> f64 {
+        let during = self.resync(&CASES[0]);
+        self.speed(during.end - during.start)
     }
 
     fn resync(&mut self, case: &Case) -> Range<Instant> {

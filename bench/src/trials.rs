@@ -1,4 +1,4 @@
-//! Groups whose measurements are no patterns of fio's.
+//! Groups whose measurements are not systems side by side, by fio's patterns.
 
 use crate::figures::{Figures, Goal};
 use crate::{Options, limits, link, memory, parallel, resync, sparse};
