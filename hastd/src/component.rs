@@ -296,7 +296,7 @@ impl Problem {
                 )
             }
             Self::Damaged(name, _) => format!(
-                "its data may be whole, so copy it before anything else; then hastctl create {name} \
+                "its data may be whole, so copy it before anything else; then hastctl create --force {name} \
                  makes it new, to be filled from the other node"
             ),
             Self::Foreign(..) => "correct `local` of one of them".into(),

@@ -90,6 +90,13 @@ fn what_contradicts_itself_can_be_looked_at() {
     assert!(component.peek_metadata("other").is_err());
 }
 
+/// Without it, create refuses what it is advised for.
+#[test]
+fn damaged_metadata_are_given_up_by_force_only() {
+    let advice = spoilt(100, b"x").advice().unwrap();
+    assert!(advice.contains("hastctl create --force data"), "{advice}");
+}
+
 /// One message for each, which says what to do.
 #[test]
 fn what_cannot_be_used_is_told_apart() {

@@ -2,7 +2,10 @@
 
 use crate::harness::{Nodes, Pair, Worker, connect, in_sync, settings};
 use hast::ipc::{Event, FromWorker, ToWorker};
+use hast_core::metadata::{BLOCK_LENGTH, Metadata};
 use hast_core::primary::Replication;
+use hast_core::units::ResUid;
+use std::os::unix::fs::FileExt as _;
 use testkit::nbd::{Client, FLUSH};
 
 const EXTENT: u64 = 2 << 20;
@@ -134,4 +137,27 @@ fn only_a_secondary_without_a_primary_can_give_up_its_data() {
     assert!(error.unwrap().contains("make it secondary first"));
     let error = Split::discard(&mut pair.secondary);
     assert!(error.unwrap().contains("a primary is connected"));
+}
+
+/// The advice once lacked the option without which create refuses to do it.
+#[test]
+fn of_two_pairs_one_component_has_to_be_created_by_force() {
+    let mut split = Split::new();
+    assert!(split.secondary.stop().success());
+    let file = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(&split.nodes.b)
+        .unwrap();
+    let mut block = [0; BLOCK_LENGTH];
+    file.read_exact_at(&mut block, 0).unwrap();
+    let mut metadata = Metadata::decode(&block).unwrap();
+    metadata.resuid = ResUid::new(7);
+    metadata.encode(&mut block).unwrap();
+    file.write_all_at(&block, 0).unwrap();
+    let settings = settings(Replication::Fullsync);
+    split.secondary = split.nodes.start(false, settings);
+    split.meet();
+    let next = split.primary.becomes("refused").report.next;
+    assert!(next.contains("hastctl create --force data"), "{next}");
 }
