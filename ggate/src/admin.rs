@@ -1,5 +1,6 @@
 //! `destroy` and `list`, which ggatec and ggatel have in common.
 
+use crate::errno::words;
 use crate::gate::list::GateInfo;
 use crate::gate::{self, GateId, Unit};
 use crate::log::{self, Sink};
@@ -12,7 +13,7 @@ pub fn destroy(program: &'static str, unit: Unit, force: bool) -> ExitCode {
     log::start(program, Sink::Foreground);
     let gate = match gate::open() {
         Ok(gate) => gate,
-        Err(error) => return log::fatal(format_args!("Cannot open the gate: {error}.")),
+        Err(error) => return log::fatal(format_args!("Cannot open the gate: {}.", words(&error))),
     };
     match gate.destroy(&GateId::Unit(unit), force) {
         Ok(()) => ExitCode::SUCCESS,
@@ -29,7 +30,7 @@ pub fn list(program: &'static str, unit: Option<Unit>, long: bool) -> ExitCode {
     log::start(program, Sink::Foreground);
     match gate::list(unit).map(|gates| print(&gates, long)) {
         Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(error)) => log::fatal(format_args!("Cannot print: {error}.")),
+        Ok(Err(error)) => log::fatal(format_args!("Cannot print: {}.", words(&error))),
         Err(error) => log::fatal(format_args!("Cannot list providers: {error}.")),
     }
 }

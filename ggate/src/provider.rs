@@ -28,7 +28,7 @@ pub enum Wanted {
 #[derive(Debug, thiserror::Error)]
 pub enum ProviderError {
     /// `/dev/ggctl`, or the run directory of the gate in software.
-    #[error("Cannot open the gate: {0}")]
+    #[error("Cannot open the gate: {}", crate::errno::words(.0))]
     Gate(#[from] io::Error),
     /// The medium would get requests that it cannot carry out.
     #[error("Sectors of {asked} bytes: the medium's have {sector}; it must be that or a multiple")]

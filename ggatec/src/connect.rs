@@ -1,5 +1,6 @@
 //! Setting up a session: two connections with one token.
 
+use ggate::errno::words;
 use ggate::gate::Access;
 use ggate::log;
 use ggate::net::TcpOptions;
@@ -54,7 +55,7 @@ pub(crate) struct Session {
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// There is no such host, or no name service.
-    #[error("Cannot resolve {host}: {error}")]
+    #[error("Cannot resolve {host}: {}", words(error))]
     Resolve {
         /// As typed.
         host: String,
@@ -62,7 +63,7 @@ pub enum ConnectError {
         error: io::Error,
     },
     /// Nobody answers there.
-    #[error("Cannot connect to {host}:{port}: {error}")]
+    #[error("Cannot connect to {host}:{port}: {}", words(error))]
     Connect {
         /// As typed.
         host: String,

@@ -2,6 +2,7 @@
 //! answers.
 
 use ggate::daemon::{self, Readiness, Signal, on_signals};
+use ggate::errno::words;
 use ggate::gate::Ggctl;
 use ggate::gate::role::Role;
 use ggate::gate::serve::{self, Ended};
@@ -28,7 +29,7 @@ pub enum ImportError {
     #[error(transparent)]
     Provider(#[from] ProviderError),
     /// The system refused something.
-    #[error("Cannot {0}: {1}")]
+    #[error("Cannot {}: {}", .0, words(.1))]
     System(&'static str, #[source] io::Error),
     /// The gate does not hand out requests.
     #[error("Taking requests failed: {}", .0.desc())]

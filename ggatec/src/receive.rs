@@ -1,6 +1,7 @@
 //! `recvtd`: from the server to the gate.
 
 use ggate::errno::WireErrno;
+use ggate::errno::words;
 use ggate::gate::role::Actor;
 use ggate::gate::{Command, Outcome, Request, Seq};
 use ggate::wire::{Input, Reply};
@@ -34,7 +35,7 @@ pub(crate) struct Replies {
 enum Lost {
     #[error("the server closed the connection")]
     Closed,
-    #[error("receiving failed: {0}")]
+    #[error("receiving failed: {}", words(.0))]
     Io(#[source] io::Error),
     #[error("no sign of life from the server for {} s", SILENCE.as_secs())]
     Silent,

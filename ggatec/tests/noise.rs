@@ -13,7 +13,7 @@ use std::net::{Shutdown, TcpListener};
 use std::thread;
 use testkit::nbd::Client;
 use testkit::noise::Noise;
-use testkit::process::{Running, Sandbox, wait_for};
+use testkit::process::{Running, Sandbox, free_port, wait_for};
 
 /// Runs `ggatec create` against a server that reads what it is sent and says
 /// `answer`; what ggatec says then.
@@ -145,4 +145,14 @@ fn absurd_numbers_are_told_with_their_option() {
     }
     let refused = sandbox.run("ggatec", ["destroy", "-f", "-u", "abc"]);
     assert!(refused.expect_code(1).stderr.contains("-u abc: "));
+}
+
+/// "Connection refused (os error 111)" is no number that an operator knows.
+#[test]
+fn that_nobody_listens_is_said_in_words() {
+    let port = free_port().to_string();
+    let arguments = ["create", "-p", &port, "127.0.0.1", "/x"];
+    let failed = Sandbox::new().run("ggatec", arguments).expect_code(1);
+    let expected = format!("Cannot connect to 127.0.0.1:{port}: Connection refused.\n");
+    assert!(failed.stderr.contains(&expected), "{failed:?}");
 }

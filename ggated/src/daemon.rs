@@ -23,7 +23,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     match daemon::start(mode) {
         Ok(Start::Parent(status)) => status,
         Ok(Start::Daemon(ready)) => serve(options, ready),
-        Err(error) => log::fatal(format_args!("Cannot become a daemon: {error}.")),
+        Err(error) => log::fatal(format_args!("Cannot become a daemon: {}.", reason(&error))),
     }
 }
 
@@ -52,14 +52,17 @@ fn serve(options: &Options, ready: Readiness) -> ExitCode {
     }
     let stop = match watch_signals(&server) {
         Ok(stop) => stop,
-        Err(error) => return log::fatal(format_args!("Cannot catch signals: {error}.")),
+        Err(error) => return log::fatal(format_args!("Cannot catch signals: {}.", reason(&error))),
     };
     // Whoever waits for this line may send signals and read the pid file.
     if let Some(Ok(address)) = listeners.first().map(std::net::TcpListener::local_addr) {
         log::info!("Listen on port: {}.", address.port());
     }
     if let Err(error) = ready.detach() {
-        return log::fatal(format_args!("Cannot leave the terminal: {error}."));
+        return log::fatal(format_args!(
+            "Cannot leave the terminal: {}.",
+            reason(&error)
+        ));
     }
     // The client, and with it a gate, may be on this host.
     daemon::protect();

@@ -6,6 +6,7 @@
 
 use crate::exports::Export;
 use crate::opener::Opening;
+use crate::server::reason;
 use crate::server::{HalfOpen, PATIENCE, Server};
 use crate::session::{Client, Parts};
 use ggate::errno::WireErrno;
@@ -31,7 +32,7 @@ pub(crate) fn serve(server: &Arc<Server>, stream: &Arc<TcpStream>, address: IpAd
         extended: false,
     };
     if let Err(error) = connection.run() {
-        log::debug!("{address}: no handshake: {error}.");
+        log::debug!("{address}: no handshake: {}.", reason(&error));
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) enum LocalError {
     Media { path: PathBuf, error: MediaError },
     #[error(transparent)]
     Provider(#[from] ProviderError),
-    #[error("Cannot {0}: {1}")]
+    #[error("Cannot {}: {}", .0, ggate::errno::words(.1))]
     System(&'static str, #[source] io::Error),
     #[error("Taking requests failed: {}", .0.desc())]
     Start(Errno),

@@ -164,7 +164,7 @@ impl<'a> Checker<'a> {
         let file = match fs::metadata(path) {
             Ok(file) => file,
             Err(error) => {
-                let what = format!("`exec` {shown}: {error}");
+                let what = format!("`exec` {shown}: {}", ggate::errno::words(&error));
                 self.add(
                     Error,
                     Some(resource),
@@ -229,7 +229,7 @@ impl<'a> Checker<'a> {
         let ip = resolved.as_ref().ok().map(SocketAddr::ip);
         self.resolved.insert(text.to_owned(), ip);
         if let Err(error) = resolved {
-            let what = format!("`{keyword}` {text}: {error}");
+            let what = format!("`{keyword}` {text}: {}", ggate::errno::words(&error));
             let todo = "enter the host in DNS or /etc/hosts, or give its IP address".to_owned();
             self.add(Error, resource, what, todo);
         }

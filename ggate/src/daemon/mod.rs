@@ -106,7 +106,10 @@ pub fn run<E: Display>(
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => log::fatal(format_args!("{why}.")),
         },
-        Err(error) => log::fatal(format_args!("Cannot start a daemon: {error}.")),
+        Err(error) => log::fatal(format_args!(
+            "Cannot start a daemon: {}.",
+            crate::errno::words(&error)
+        )),
     }
 }
 

@@ -47,7 +47,7 @@ pub enum HandshakeError {
     #[error("{0}: the server closed the connection")]
     Closed(Step),
     /// The connection failed or timed out.
-    #[error("{0}: {1}")]
+    #[error("{}: {}", .0, crate::errno::words(.1))]
     Io(Step, #[source] io::Error),
     /// Something else than a ggated answered.
     #[error("{step}: {0}", step = Step::Version)]

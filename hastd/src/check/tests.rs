@@ -187,6 +187,10 @@ fn hooks_are_programs_that_not_everybody_can_write() {
     fs::create_dir(host.path("hook")).unwrap();
     let folder = ["error: resource data: `exec` hook: is no file | name a program"];
     assert_eq!(host.complaints(&text), folder);
+    fs::remove_dir(host.path("hook")).unwrap();
+    let missing = host.complaints(&text).concat();
+    let expected = "error: resource data: `exec` hook: No such file or directory | ";
+    assert!(missing.starts_with(expected), "{missing}");
 }
 
 #[test]

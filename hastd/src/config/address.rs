@@ -106,6 +106,23 @@ impl Address {
         tcp(family, rest).map(Self::Tcp)
     }
 
+    /// Where it is, alike for all ways to write it that need no resolver: to
+    /// look for one address among others.
+    #[must_use]
+    pub(super) fn place(self) -> Self {
+        match self {
+            Self::Unix(path) => Self::Unix(path),
+            Self::Tcp(TcpAddress { host, port, .. }) => Self::Tcp(TcpAddress {
+                family: Family::Any,
+                host: match host.parse::<IpAddr>() {
+                    Ok(ip) => ip.to_string(),
+                    Err(_) => host.to_ascii_lowercase(),
+                },
+                port: port.or(Some(DEFAULT_PORT)),
+            }),
+        }
+    }
+
     /// The path, if it is a UNIX socket's.
     #[must_use]
     pub fn as_unix(&self) -> Option<&Path> {

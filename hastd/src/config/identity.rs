@@ -16,7 +16,10 @@ pub struct Identity {
 
 /// Why this machine has no name.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot tell which node this is: {what}: {error}")]
+#[error(
+    "cannot tell which node this is: {what}: {}",
+    ggate::errno::words(error)
+)]
 pub struct IdentityError {
     what: &'static str,
     error: io::Error,

@@ -60,7 +60,7 @@ pub(super) fn merge(
             _ => judge.set(&mut global, statement)?,
         }
     }
-    let mut names = Names::default();
+    let mut names = Names::new(listen.places);
     let resources = blocks.into_iter();
     let resources = resources.map(|block| resource::merge(&mut judge, block, &global, &mut names));
     let resources = resources.collect::<Result<_, _>>()?;
@@ -125,6 +125,8 @@ enum Block {
 struct Listen<'a> {
     addresses: Vec<&'a str>,
     lines: HashMap<&'a str, usize>,
+    /// Lines by where an address is, however it is written.
+    places: HashMap<Address, usize>,
     /// Line of the first in each kind of block.
     first: HashMap<Block, usize>,
 }
@@ -151,6 +153,9 @@ impl<'a> Listen<'a> {
         {
             let message = format!("adds to `listen` in line {line} and does not replace it");
             judge.warn(statement, message);
+        }
+        if let Ok(parsed) = Address::parse(address) {
+            self.places.entry(parsed.place()).or_insert(line);
         }
         self.first.entry(block).or_insert(line);
         self.addresses.push(address);

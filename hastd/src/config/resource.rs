@@ -1,6 +1,7 @@
 //! A resource, merged for this node.
 //! Facts: spec/hast-config.md sections 3 and 6.
 
+use super::address::Address;
 use super::diagnostic::Diagnostic;
 use super::grammar::Statement;
 use super::merge::{Judge, LONGEST_NAME, Layer, find, number};
@@ -22,9 +23,34 @@ pub(super) struct Names {
     locals: HashMap<String, String>,
     /// Whose a provider is.
     providers: HashMap<String, String>,
+    /// Lines of the addresses this node itself listens on.
+    listen: HashMap<Address, usize>,
 }
 
 impl Names {
+    pub(super) fn new(listen: HashMap<Address, usize>) -> Self {
+        Self {
+            listen,
+            ..Self::default()
+        }
+    }
+
+    /// Warns of a name that means something else, too, and of a remote node
+    /// that is none: base starts with both.
+    fn examine(&self, judge: &mut Judge<'_>, block: &Statement<'_>, remote: &Statement<'_>) {
+        if block.value.text == "all" {
+            let message = "hastctl takes `all` for every resource: give it another name";
+            judge.warn(block, message.into());
+        }
+        let place = Address::parse(remote.value.text).map(Address::place);
+        if let Some(line) = place.ok().and_then(|place| self.listen.get(&place)) {
+            let message = format!(
+                "this node listens there itself, by line {line}: give the other node's address"
+            );
+            judge.warn(remote, message);
+        }
+    }
+
     /// Warns of what another resource has, too.
     fn claim(
         &mut self,
@@ -75,6 +101,7 @@ pub(super) fn merge<'s, 'a>(
     };
     let provider = find("name", [&own, &common]);
     let provider = provider.map_or_else(|| name.into(), |statement| cut(judge, statement));
+    names.examine(judge, block, remote);
     names.claim(judge, block, local, &provider);
     let setting = |keyword| find(keyword, [&own, &common, global]);
     let text = |statement: &Statement<'_>| statement.value.text.to_owned();

@@ -143,7 +143,7 @@ impl Server {
                 Err(error) => {
                     self.complaints.log(
                         Level::Error,
-                        format_args!("Control socket: accept(): {error}."),
+                        format_args!("Control socket: accept(): {}.", ggate::errno::words(&error)),
                     );
                     self.paused = Some(now + crate::daemon::PAUSE);
                     return;

@@ -19,7 +19,7 @@ pub(super) enum Failure {
     Refused { code: i16, why: String },
     #[error("Unable to give privileges up: {0}.")]
     Privileges(#[from] SandboxError),
-    #[error("Unable to write the output: {0}.")]
+    #[error("Unable to write the output: {}.", ggate::errno::words(.0))]
     Output(#[from] io::Error),
     /// The daemon would take the command for another one.
     #[error(

@@ -80,7 +80,10 @@ impl Access {
         let shared = Arc::clone(&self.shared);
         match daemon::spawn("resolver", move || shared.look_up_again_and_again()) {
             Ok(_) => self.has_thread = true,
-            Err(error) => log::error!("Cannot look up host names: {error}."),
+            Err(error) => log::error!(
+                "Cannot look up host names: {}.",
+                ggate::errno::words(&error)
+            ),
         }
     }
 

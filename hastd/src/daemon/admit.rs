@@ -184,7 +184,10 @@ fn first_step(unit: &mut Unit, visitor: Visitor, step: &Step1Request<'_>, now: I
     let before = unit.caller.as_ref();
     match Caller::accept(visitor, version, extensions, before, now) {
         Ok(caller) => unit.caller = Some(caller),
-        Err(error) => log::error!("{about}{origin}: answering the first step: {error}."),
+        Err(error) => log::error!(
+            "{about}{origin}: answering the first step: {}.",
+            ggate::errno::words(&error)
+        ),
     }
 }
 
@@ -209,6 +212,6 @@ fn second_step(unit: &mut Unit, visitor: Visitor, entries: &[u8]) {
             );
             unit.take_peer(peer, connections);
         }
-        Err(error) => log::error!("{}{origin}: {error}.", unit.about()),
+        Err(error) => log::error!("{}{origin}: {}.", unit.about(), ggate::errno::words(&error)),
     }
 }

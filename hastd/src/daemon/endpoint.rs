@@ -16,7 +16,8 @@ pub(super) fn look_up(address: &TcpAddress, default_port: u16) -> io::Result<Vec
     let port = address.port.unwrap_or(default_port);
     let host = &address.host;
     let found = (host.as_str(), port).to_socket_addrs();
-    let found = found.map_err(|e| io::Error::new(e.kind(), format!("{host}: {e}")))?;
+    let found = found
+        .map_err(|e| io::Error::new(e.kind(), format!("{host}: {}", ggate::errno::words(&e))))?;
     let fitting: Vec<_> = found.filter(|a| address.family.has(a.ip())).collect();
     if fitting.is_empty() {
         let why = format!("{host} has no address of that family");

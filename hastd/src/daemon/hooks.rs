@@ -195,7 +195,7 @@ impl Running {
             Ok(None) => None,
             Ok(Some(status)) => Some(Exit::from(status)),
             Err(error) => {
-                log::error!("{about}Hook {hook}: {error}.");
+                log::error!("{about}Hook {hook}: {}.", ggate::errno::words(&error));
                 return false;
             }
         };

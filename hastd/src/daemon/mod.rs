@@ -338,7 +338,7 @@ impl Daemon {
                     if let WouldBlock | ConnectionAborted | Interrupted = error.kind() {
                         return;
                     }
-                    let line = format_args!("{}: accept(): {error}.", listener.address);
+                    let line = format_args!("{}: accept(): {}.", listener.address, words(&error));
                     self.strangers.complaints.log(Level::Error, line);
                     self.paused = Some(now + PAUSE);
                     return;

@@ -76,7 +76,7 @@ impl Reader {
         });
         match spawned {
             Ok(_) => self.running = true,
-            Err(error) => log::error!("Unable to start a thread: {error}."),
+            Err(error) => log::error!("Unable to start a thread: {}.", ggate::errno::words(&error)),
         }
     }
 
@@ -204,7 +204,10 @@ impl Daemon {
             self.control.replace(socket);
             self.files.control = config.control;
         } else if let Err(error) = self.control.set_mode(config.control_mode) {
-            log::warning!("Unable to change the mode of the control socket: {error}.");
+            log::warning!(
+                "Unable to change the mode of the control socket: {}.",
+                ggate::errno::words(&error)
+            );
         }
         if let Some(pid) = obtained.pid {
             self.files.pid = Some(pid);

@@ -73,7 +73,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         match daemon::start(Mode::foreground_if(options.foreground)) {
             Ok(Start::Parent(status)) => return status,
             Ok(Start::Daemon(ready)) => serve(&options, ready),
-            Err(error) => Err(Failure::new(OS, format!("Unable to daemonize: {error}."))),
+            Err(error) => Err(Failure::new(
+                OS,
+                format!("Unable to daemonize: {}.", ggate::errno::words(&error)),
+            )),
         }
     };
     match ended {
@@ -92,8 +95,9 @@ fn read(options: &Options) -> Result<Loaded, Failure> {
     // The daemon will change its directory.
     let path = std::path::absolute(&options.config).map_err(|error| {
         let why = format!(
-            "Unable to find out where {} is: {error}.",
-            options.config.display()
+            "Unable to find out where {} is: {}.",
+            options.config.display(),
+            ggate::errno::words(&error)
         );
         Failure::new(CONFIGURATION, why)
     })?;
@@ -129,19 +133,32 @@ fn test(options: &Options) -> Result<(), Failure> {
 }
 
 fn serve(options: &Options, ready: Readiness) -> Result<(), Failure> {
-    gate::load()
-        .map_err(|error| Failure::new(OS, format!("Unable to load geom_gate module: {error}.")))?;
+    gate::load().map_err(|error| {
+        Failure::new(
+            OS,
+            format!(
+                "Unable to load geom_gate module: {}.",
+                ggate::errno::words(&error)
+            ),
+        )
+    })?;
     raise_limits();
     let loaded = load(options)?;
     let listen = loaded.config.listen.clone();
     let control = loaded.config.control.clone();
     let mut daemon = set_up(options, loaded)?;
-    daemon
-        .obey_signals()
-        .map_err(|error| Failure::new(OS, format!("Unable to catch signals: {error}.")))?;
-    ready
-        .detach()
-        .map_err(|error| Failure::new(OS, format!("Unable to daemonize: {error}.")))?;
+    daemon.obey_signals().map_err(|error| {
+        Failure::new(
+            OS,
+            format!("Unable to catch signals: {}.", ggate::errno::words(&error)),
+        )
+    })?;
+    ready.detach().map_err(|error| {
+        Failure::new(
+            OS,
+            format!("Unable to daemonize: {}.", ggate::errno::words(&error)),
+        )
+    })?;
     if !options.foreground {
         log::switch(Sink::Syslog);
     }
@@ -172,8 +189,15 @@ fn set_up(options: &Options, loaded: Loaded) -> Result<Daemon, Failure> {
     let pid_path = options.pid_file.as_ref().unwrap_or(&config.pidfile);
     let writes_pid = !options.foreground || options.pid_file.is_some();
     let pid = if writes_pid { lock(pid_path)? } else { None };
-    let binary = Binary::own()
-        .map_err(|error| Failure::new(OS, format!("Unable to open my own program: {error}.")))?;
+    let binary = Binary::own().map_err(|error| {
+        Failure::new(
+            OS,
+            format!(
+                "Unable to open my own program: {}.",
+                ggate::errno::words(&error)
+            ),
+        )
+    })?;
     let sandbox =
         sandbox::user().map_err(|error| Failure::new(CONFIGURATION, error.to_string()))?;
     let by_config = !options.foreground && options.pid_file.is_none();

@@ -17,7 +17,7 @@ const INPUT: usize = 256 << 10;
 pub(super) enum LinkError {
     #[error("the other node closed the connection")]
     Closed,
-    #[error("receiving failed: {0}")]
+    #[error("receiving failed: {}", ggate::errno::words(.0))]
     Receive(#[from] io::Error),
     #[error(transparent)]
     Frame(#[from] FrameError),

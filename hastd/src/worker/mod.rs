@@ -70,7 +70,7 @@ enum Failure {
     Provider { name: String, errno: Errno },
     #[error("{0} exists with another size; destroy it first: hastctl role init")]
     OtherSize(String),
-    #[error("Cannot start a thread: {0}.")]
+    #[error("Cannot start a thread: {}.", ggate::errno::words(.0))]
     Thread(#[from] io::Error),
     #[error("Cannot give up privileges: {0}.")]
     Privileges(#[from] SandboxError),

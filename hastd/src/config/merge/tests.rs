@@ -217,11 +217,46 @@ fn what_is_probably_not_meant_is_a_warning() {
             format!("resource a {{ name {long} on nodea {{ remote none local /a }} }}"),
             "c:1:19: too long: the provider's name is the first 254 bytes",
         ),
+        (
+            resource("all", ""),
+            "c:1:10: hastctl takes `all` for every resource: give it another name",
+        ),
     ];
     for (text, expected) in table {
         let loaded = parse(&text).unwrap();
         assert_eq!(warnings(&loaded), [expected], "{text}");
     }
+}
+
+#[test]
+fn a_node_that_would_connect_to_itself_is_a_warning() {
+    let warned = |listen: &str, remote: &str| {
+        let text =
+            format!("listen {listen}\nresource data {{ on nodea {{ remote {remote} local /a }} }}");
+        warnings(&parse(&text).unwrap())
+    };
+    let message = "this node listens there itself, by line 1: give the other node's address";
+    for (listen, remote) in [
+        ("10.0.0.1", "10.0.0.1"),
+        ("10.0.0.1", "tcp4://10.0.0.1:8457"),
+        ("tcp6://[2001:db8::1]:9", "[2001:DB8:0::1]:9"),
+        ("NodeA:9", "tcp://nodea:9"),
+        ("uds:///run/a", "/run/a"),
+    ] {
+        let expected = format!("c:2:35: {message}");
+        assert_eq!(warned(listen, remote), [expected], "{listen} {remote}");
+    }
+    for (listen, remote) in [
+        ("10.0.0.1", "10.0.0.2"),
+        ("10.0.0.1", "10.0.0.1:8458"),
+        ("0.0.0.0", "none"),
+        ("/run/a", "/run/b"),
+    ] {
+        assert!(warned(listen, remote).is_empty(), "{listen} {remote}");
+    }
+    // The other node's own, in the same file.
+    let text = format!("on nodeb {{ listen 10.0.0.2 }}\n{RESOURCE}");
+    assert!(warnings(&parse(&text).unwrap()).is_empty());
 }
 
 #[test]

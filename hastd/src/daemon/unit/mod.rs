@@ -221,8 +221,15 @@ impl Unit {
                 self.worker = Some(worker);
             }
             Err(error) => {
-                log::error!("{}Unable to start worker process: {error}.", self.about());
-                self.last_exit = Some((format!("could not be started: {error}"), now));
+                log::error!(
+                    "{}Unable to start worker process: {}.",
+                    self.about(),
+                    ggate::errno::words(&error)
+                );
+                self.last_exit = Some((
+                    format!("could not be started: {}", ggate::errno::words(&error)),
+                    now,
+                ));
                 self.event(Event::NotStarted, now, around);
             }
         }

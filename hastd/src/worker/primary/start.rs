@@ -216,7 +216,7 @@ impl Shell {
                 crate::worker::exit(&self.parent, Failure::OS);
             }
             Err(error) => {
-                log::error!("Cannot start threads: {error}.");
+                log::error!("Cannot start threads: {}.", ggate::errno::words(&error));
                 crate::worker::exit(&self.parent, Failure::TEMPORARY);
             }
         }
