@@ -271,7 +271,7 @@ fn a_component_that_base_takes_for_another_s_is_told_of() {
     play_answers(&mut primary, "resuid-mismatch", 3);
     primary.logged("Resource unique ID mismatch");
     let report = primary.becomes("refused").report;
-    assert!(report.next.contains("hastctl create test"));
+    assert!(report.next.contains("hastctl create --force test"));
 }
 
 #[test]
