@@ -131,6 +131,7 @@ fn a_token_is_good_once_and_only_its_own() {
     let good = token(&answer);
     let _replies = second_step(&hastd, good);
     receive(&mut requests);
+    wait_for_status(&hastd, "complete");
     assert_eq!(refusal(&receive(&mut second_step(&hastd, good))), refused);
     assert_eq!(
         hastd.status("data").status,
