@@ -1,7 +1,6 @@
 //! `recvtd`: from the server to the gate.
 
-use ggate::errno::WireErrno;
-use ggate::errno::words;
+use ggate::errno::{WireErrno, words};
 use ggate::gate::role::Actor;
 use ggate::gate::{Command, Outcome, Request, Seq};
 use ggate::wire::{Input, Reply};

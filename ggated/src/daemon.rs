@@ -3,8 +3,9 @@
 use crate::listen;
 use crate::opener::{Keeper, PATIENCE};
 use crate::options::Options;
-use crate::server::{Server, reason};
+use crate::server::Server;
 use ggate::daemon::{self, Mode, PidFile, Readiness, Signal, Start, on_signals};
+use ggate::errno::words;
 use ggate::log::{self, Sink};
 use ggate::opener::Processes;
 use std::io::{self, PipeWriter, Write as _};
@@ -23,14 +24,14 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     match daemon::start(mode) {
         Ok(Start::Parent(status)) => status,
         Ok(Start::Daemon(ready)) => serve(options, ready),
-        Err(error) => log::fatal(format_args!("Cannot become a daemon: {}.", reason(&error))),
+        Err(error) => log::fatal(format_args!("Cannot become a daemon: {}.", words(&error))),
     }
 }
 
 fn serve(options: &Options, ready: Readiness) -> ExitCode {
     let opener = match Processes::new("ggated") {
         Ok(processes) => Keeper::new(Arc::new(processes), PATIENCE),
-        Err(error) => return log::fatal(format_args!("Cannot open myself: {}.", reason(&error))),
+        Err(error) => return log::fatal(format_args!("Cannot open myself: {}.", words(&error))),
     };
     let server = match Server::new(&options.exports, options.tcp, Box::new(opener)) {
         Ok(server) => Arc::new(server),
@@ -45,14 +46,14 @@ fn serve(options: &Options, ready: Readiness) -> ExitCode {
     };
     let listeners = match listen::bind(options) {
         Ok(listeners) => listeners,
-        Err(error) => return log::fatal(format_args!("bind(): {}.", reason(&error))),
+        Err(error) => return log::fatal(format_args!("bind(): {}.", words(&error))),
     };
     if let Err(error) = pid_file.write() {
         return log::fatal(error);
     }
     let stop = match watch_signals(&server) {
         Ok(stop) => stop,
-        Err(error) => return log::fatal(format_args!("Cannot catch signals: {}.", reason(&error))),
+        Err(error) => return log::fatal(format_args!("Cannot catch signals: {}.", words(&error))),
     };
     // Whoever waits for this line may send signals and read the pid file.
     if let Some(Ok(address)) = listeners.first().map(std::net::TcpListener::local_addr) {
@@ -61,7 +62,7 @@ fn serve(options: &Options, ready: Readiness) -> ExitCode {
     if let Err(error) = ready.detach() {
         return log::fatal(format_args!(
             "Cannot leave the terminal: {}.",
-            reason(&error)
+            words(&error)
         ));
     }
     // The client, and with it a gate, may be on this host.
@@ -93,7 +94,7 @@ fn obey(server: &Arc<Server>, mut stop: &PipeWriter, signal: Signal) {
             // Looking up host names may take long.
             let reloading = Arc::clone(server);
             if let Err(error) = daemon::spawn("reload", move || reloading.reload()) {
-                log::error!("Cannot reload: {}.", reason(&error));
+                log::error!("Cannot reload: {}.", words(&error));
             }
         }
         Signal::Report => server.report(),

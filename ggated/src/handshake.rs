@@ -6,10 +6,9 @@
 
 use crate::exports::Export;
 use crate::opener::Opening;
-use crate::server::reason;
 use crate::server::{HalfOpen, PATIENCE, Server};
 use crate::session::{Client, Parts};
-use ggate::errno::WireErrno;
+use ggate::errno::{WireErrno, words};
 use ggate::gate::Access;
 use ggate::log;
 use ggate::media::Media;
@@ -32,7 +31,7 @@ pub(crate) fn serve(server: &Arc<Server>, stream: &Arc<TcpStream>, address: IpAd
         extended: false,
     };
     if let Err(error) = connection.run() {
-        log::debug!("{address}: no handshake: {}.", reason(&error));
+        log::debug!("{address}: no handshake: {}.", words(&error));
     }
 }
 

@@ -2,8 +2,9 @@
 
 use crate::handshake;
 use crate::options::Options;
-use crate::server::{Server, reason};
+use crate::server::Server;
 use ggate::daemon;
+use ggate::errno::words;
 use ggate::log;
 use ggate::net::TcpOptions;
 use nix::errno::Errno;
@@ -42,7 +43,7 @@ pub(crate) fn bind(options: &Options) -> io::Result<Vec<TcpListener>> {
     match bind_one(Ipv6Addr::UNSPECIFIED.into(), port, &options.tcp) {
         Ok(v6) => Ok(vec![v4, v6]),
         Err(error) => {
-            log::debug!("No IPv6: {}.", reason(&error));
+            log::debug!("No IPv6: {}.", words(&error));
             Ok(vec![v4])
         }
     }
@@ -111,7 +112,7 @@ fn accept(server: &Arc<Server>, listener: &TcpListener, threads: &Arc<AtomicUsiz
         Ok((stream, address)) => (stream, address.ip().to_canonical()),
         Err(error) => {
             if !is_passing(&error) {
-                log::error!("accept(): {}.", reason(&error));
+                log::error!("accept(): {}.", words(&error));
                 std::thread::sleep(PAUSE);
             }
             return;
@@ -119,7 +120,7 @@ fn accept(server: &Arc<Server>, listener: &TcpListener, threads: &Arc<AtomicUsiz
     };
     log::info!("Connection from: {address}.");
     if let Err(error) = introduce(server, stream, address, threads) {
-        log::warning!("{address}: dropped: {}.", reason(&error));
+        log::warning!("{address}: dropped: {}.", words(&error));
     }
 }
 

@@ -4,7 +4,7 @@ use crate::exports::{Export, Exports, ExportsError, look_up, short};
 use crate::opener::{Opener, Opening};
 use crate::session::{Client, Parts, Session, SessionError};
 use ggate::crowd::{Crowd, Id};
-pub(crate) use ggate::errno::words as reason;
+use ggate::errno::words;
 use ggate::log;
 use ggate::media::Media;
 use ggate::net::TcpOptions;
@@ -220,7 +220,7 @@ impl Server {
             log::error!(
                 "{}: cannot start a thread: {}.",
                 session.client,
-                reason(&error)
+                words(&error)
             );
             self.remove(session);
         }

@@ -317,6 +317,16 @@ impl Worker {
 
     /// Lets a primary of base in, over these connections.
     pub(crate) fn greet(&mut self, requests: TcpStream, replies: TcpStream) {
+        self.greet_as(Extensions::NONE, requests, replies);
+    }
+
+    /// Lets a primary with these extensions in.
+    pub(crate) fn greet_as(
+        &mut self,
+        extensions: Extensions,
+        requests: TcpStream,
+        replies: TcpStream,
+    ) {
         let hello = Step2Request {
             resource: Text(NAME.as_bytes()),
             token: Token([9; 16]),
@@ -330,7 +340,7 @@ impl Worker {
         let mut room = [0; 512];
         let length = hello.encode(Version::V2, &mut room).unwrap();
         let hello = room[frame::HEADER..length].to_vec();
-        self.let_in(Extensions::NONE, hello, requests, replies);
+        self.let_in(extensions, hello, requests, replies);
     }
 
     /// Lets a primary in that said this in step 2.

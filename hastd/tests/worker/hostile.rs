@@ -9,13 +9,13 @@ use crate::peers::{
 };
 use hast::ipc::{Event, Peer, ToWorker};
 use hast_core::errno::Errno;
-use hast_core::message::{Extensions, Node, Opening, Reply, Request, Step2Request};
+use hast_core::message::{Extensions, Node, Opening, Reply, Request};
 use hast_core::metadata::Consistency;
 use hast_core::nv::Text;
 use hast_core::payload::{Checksum, Compression, Digest, Header};
 use hast_core::primary::Replication;
 use hast_core::role::SyncSource;
-use hast_core::units::{ByteRange, Counters, ResUid, Seq, Token, Version};
+use hast_core::units::{ByteRange, Counters, Seq, Version};
 use std::io::{self, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -251,21 +251,7 @@ fn a_primary_that_reads_no_replies_is_not_listened_to_for_ever() {
 }
 
 fn hello(extensions: Extensions) -> impl Fn(&mut Worker, TcpStream, TcpStream) {
-    move |secondary, a, b| {
-        let hello = Step2Request {
-            resource: Text(b"data"),
-            token: Token([9; 16]),
-            virgin: false,
-            resuid: ResUid::new(1).unwrap(),
-            counters: Counters::default(),
-            generation: None,
-            consistency: Consistency::Consistent,
-            dirty: None,
-        };
-        let mut room = [0; 512];
-        let length = hello.encode(Version::V2, &mut room).unwrap();
-        secondary.let_in(extensions, room[5..length].to_vec(), a, b);
-    }
+    move |secondary, a, b| secondary.greet_as(extensions, a, b)
 }
 
 /// Requests that only change the metadata left their places without a word,

@@ -173,7 +173,7 @@ impl Shell {
         }
         drop(state);
         // There is nobody to be told when that fails, but the log.
-        if let Err(errno) = self.local.media.flush() {
+        if let Err(errno) = self.local.flushes.flush() {
             let path = &self.local.path;
             log::error!("{path}: cannot be flushed: {}.", errno.desc());
         }
