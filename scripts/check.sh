@@ -32,6 +32,10 @@ done
 shellcheck -x $scripts
 mandoc -T lint -W warning man5/*.5 man8/*.8
 
+# The port's list of files is what gets installed. Ports compress manuals.
+sh scripts/install.sh -l | sed 's|^share/man/.*|&.gz|' | sort | diff - port/pkg-plist ||
+    { echo "port/pkg-plist: not what scripts/install.sh -l lists" >&2; exit 1; }
+
 # A document that names a test names one that exists.
 # shellcheck disable=SC2016 # backquotes that mean themselves
 sed -n '/one by one/,$p' docs/differences.md | grep -o '`[a-z0-9_:]*_[a-z0-9_:]*`' | tr -d '`' |
