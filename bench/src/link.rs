@@ -1,5 +1,5 @@
 //! Writes and synchronisation over a long link: a proxy that holds everything
-//! back for half a round trip, each way.
+//! back for half a round trip, each way, and carries 10 Gbit/s.
 //!
 //! What the link can do is measured through the same proxy in the same round: a
 //! byte that is sent back, and a stream that is sent as fast as it goes. With 32
@@ -11,7 +11,7 @@ use crate::fio;
 use crate::limits::mb_per_second;
 use crate::resync::Bench;
 use crate::rows::{FILE_SIZE, Row, row};
-use crate::systems::{self, NAME, OVERHEAD, unix_uri};
+use crate::systems::{self, NAME, OVERHEAD, System, unix_uri};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
@@ -21,13 +21,16 @@ use testkit::hast::{Pair, Side};
 use testkit::process::Running;
 use testkit::proxy::{Direction, Proxy};
 
+/// Bytes a second of the link: 10 Gbit/s.
+const RATE: u32 = 1_250_000_000;
+
 /// Writes in flight.
 const DEPTH: u32 = 32;
 
 const WRITES: Row = row("link", "randwrite", 4 << 10, DEPTH, &[]);
 
 /// MiB that are synchronised and streamed, and with `--quick`.
-const SIZE: u32 = 512;
+const SIZE: u32 = 2048;
 const QUICK_SIZE: u32 = 128;
 
 /// Bytes of one call to send or receive a stream.
@@ -44,7 +47,7 @@ struct Distance {
     most: &'static str,
     stream: &'static str,
     /// What is done over it, in the order of [`Ends::all`].
-    writes: [&'static str; 4],
+    writes: [&'static str; 5],
     resync: &'static str,
 }
 
@@ -59,6 +62,7 @@ const DISTANCES: [Distance; 2] = [
             "1 ms: fullsync",
             "1 ms: memsync",
             "1 ms: async",
+            "1 ms: two hops",
         ],
         resync: "1 ms: resync",
     },
@@ -72,6 +76,7 @@ const DISTANCES: [Distance; 2] = [
             "20 ms: fullsync",
             "20 ms: memsync",
             "20 ms: async",
+            "20 ms: two hops",
         ],
         resync: "20 ms: resync",
     },
@@ -127,6 +132,7 @@ pub(crate) fn measure(options: &Options) -> Figures {
 
 fn lengthen(proxy: &Proxy, round_trip: Duration) {
     for direction in [Direction::ToTarget, Direction::ToClient] {
+        proxy.limit(direction, RATE);
         proxy.delay(direction, round_trip / 2);
     }
 }
@@ -139,15 +145,21 @@ enum Ends {
         _client: Running,
     },
     Pair(Box<Pair>),
+    /// nbdkit's.
+    Peer {
+        system: System,
+        proxy: Proxy,
+    },
 }
 
 impl Ends {
-    fn all() -> [Self; 4] {
+    fn all() -> [Self; 5] {
         [
             Self::gate(),
             Self::pair("replication fullsync"),
             Self::pair("replication memsync"),
             Self::pair("replication async"),
+            Self::peer(),
         ]
     }
 
@@ -169,10 +181,22 @@ impl Ends {
         Self::Pair(Box::new(pair))
     }
 
+    fn peer() -> Self {
+        let mut proxy = None;
+        let system = systems::two_hops_via(|server| {
+            let started = Proxy::start(server).expect("a proxy");
+            proxy.insert(started).address()
+        });
+        Self::Peer {
+            system,
+            proxy: proxy.expect("it has been asked for"),
+        }
+    }
+
     /// What everything passes through.
     fn proxy(&self) -> &Proxy {
         match self {
-            Self::Gate { proxy, .. } => proxy,
+            Self::Gate { proxy, .. } | Self::Peer { proxy, .. } => proxy,
             Self::Pair(pair) => &pair.proxies[Side::A as usize],
         }
     }
@@ -181,6 +205,7 @@ impl Ends {
         match self {
             Self::Gate { chain, .. } => unix_uri(&chain.socket("ggate0")),
             Self::Pair(pair) => unix_uri(&pair.socket(Side::A, NAME)),
+            Self::Peer { system, .. } => system.uri.clone(),
         }
     }
 }

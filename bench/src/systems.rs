@@ -4,6 +4,7 @@ use crate::process::Daemon;
 use crate::rows::{FILE_SIZE, Group};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::net::SocketAddr;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -55,7 +56,7 @@ pub(crate) fn start(group: Group) -> Vec<System> {
     match group {
         Group::Ggate => vec![
             ggate(&sandbox, &image),
-            two_hops(&sandbox, &image),
+            two_hops(&sandbox, &image, |server| server),
             one_hop(&sandbox, &image),
             qemu(&sandbox, &image),
         ],
@@ -64,7 +65,7 @@ pub(crate) fn start(group: Group) -> Vec<System> {
             hast("memsync", "replication memsync"),
             hast("async", "replication async"),
             ggate(&sandbox, &image),
-            two_hops(&sandbox, &image),
+            two_hops(&sandbox, &image, |server| server),
             one_hop_unix(&sandbox, &image),
         ],
         Group::Checksum => vec![
@@ -109,6 +110,13 @@ pub(crate) fn ggate_alone() -> System {
     let sandbox = Rc::new(Sandbox::new());
     let image = image(&sandbox);
     ggate(&sandbox, &image)
+}
+
+/// nbdkit's two hops, the second one through something else.
+pub(crate) fn two_hops_via(via: impl FnOnce(SocketAddr) -> SocketAddr) -> System {
+    let sandbox = Rc::new(Sandbox::new());
+    let image = image(&sandbox);
+    two_hops(&sandbox, &image, via)
 }
 
 /// Both nodes of a pair, in sync.
@@ -157,11 +165,16 @@ fn fill(pair: &Pair, side: Side) {
     }
 }
 
-fn two_hops(sandbox: &Rc<Sandbox>, image: &Path) -> System {
-    let (server, uri) = file_server(sandbox, image);
+/// The second hop leads to where `via` says that the server is reached.
+fn two_hops(
+    sandbox: &Rc<Sandbox>,
+    image: &Path,
+    via: impl FnOnce(SocketAddr) -> SocketAddr,
+) -> System {
+    let (server, address) = file_server(sandbox, image);
     let socket = sandbox.file("proxy");
     let path = socket.to_str().expect("a path in UTF-8");
-    let target = format!("uri={uri}");
+    let target = format!("uri=nbd://{}", via(address));
     let proxy = sandbox.spawn("/usr/bin/nbdkit", ["-f", "-U", path, "nbd", &target]);
     wait_for_file(&socket);
     system(
@@ -173,7 +186,8 @@ fn two_hops(sandbox: &Rc<Sandbox>, image: &Path) -> System {
 }
 
 fn one_hop(sandbox: &Rc<Sandbox>, image: &Path) -> System {
-    let (server, uri) = file_server(sandbox, image);
+    let (server, address) = file_server(sandbox, image);
+    let uri = format!("nbd://{address}");
     system("one hop", uri, vec![("nbdkit file", server)], sandbox)
 }
 
@@ -228,15 +242,16 @@ fn system(
     }
 }
 
-/// nbdkit with the file on a TCP port, and how to reach it.
-fn file_server(sandbox: &Sandbox, image: &Path) -> (Running, String) {
+/// nbdkit with the file, and where it listens.
+fn file_server(sandbox: &Sandbox, image: &Path) -> (Running, SocketAddr) {
     let port = free_port();
     let text = port.to_string();
     let image = image.to_str().expect("a path in UTF-8");
     let args = ["-f", "-i", "127.0.0.1", "-p", &text, "file", image];
     let server = sandbox.spawn("/usr/bin/nbdkit", args);
-    wait_for_port(([127, 0, 0, 1], port).into());
-    (server, format!("nbd://127.0.0.1:{port}"))
+    let address = ([127, 0, 0, 1], port).into();
+    wait_for_port(address);
+    (server, address)
 }
 
 pub(crate) fn unix_uri(socket: &Path) -> String {

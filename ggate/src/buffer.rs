@@ -131,6 +131,14 @@ impl Pool {
         granted.then(|| self.take(state, size, len))
     }
 
+    /// A buffer of `len` bytes without waiting, beyond the limit if need be:
+    /// for who must not wait and keeps to a bound of its own. Others wait until
+    /// there is room again.
+    #[must_use]
+    pub fn get_now(&self, len: usize) -> Buf {
+        self.take(self.0.state.lock(), size_for(len), len)
+    }
+
     /// Bytes that are out, in size classes.
     #[must_use]
     pub fn used(&self) -> usize {
@@ -312,6 +320,19 @@ mod tests {
         let small = pool.try_get(1);
         assert!(small.is_some());
         assert!(pool.try_get(1 << 20).is_none());
+    }
+
+    #[test]
+    fn who_must_not_wait_goes_beyond_the_limit_and_others_wait_for_that() {
+        let pool = Pool::new(16 << 10);
+        let first = pool.get(16 << 10);
+        let second = pool.get_now(8 << 10);
+        assert_eq!(pool.used(), 24 << 10);
+        drop(first);
+        assert_eq!(pool.0.state.lock().kept, 0, "nor is it kept");
+        assert!(pool.try_get(16 << 10).is_none());
+        drop(second);
+        assert!(pool.try_get(16 << 10).is_some());
     }
 
     #[test]

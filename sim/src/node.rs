@@ -186,6 +186,8 @@ impl Node {
             map: &map,
             replication,
             timeout: TIMEOUT,
+            // From one request at a time to as many as there may be.
+            copying: 512 << (entropy % 8),
             entropy,
             now,
         })));

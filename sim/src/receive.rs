@@ -13,7 +13,7 @@ use hast_core::message::{
     Extensions, Map, Node as Peer, Opening, Reply, Request, Step2Reply, Step2Request,
 };
 use hast_core::payload::Header;
-use hast_core::primary::{self, Follows, Op, Primary};
+use hast_core::primary::{self, Follows, Millis, Op, Primary};
 use hast_core::secondary::{self, Hello, Secondary, Taken};
 use hast_core::slab::RequestId;
 use hast_core::units::ByteRange;
@@ -224,7 +224,7 @@ fn answer(
             source,
             map: None,
         } => {
-            primary.peer_up(session, cut(node), source, None, out);
+            primary.peer_up(session, cut(node), source, None, Millis(0), out);
             Ok(())
         }
         Step2Reply::Accepted {
@@ -279,7 +279,14 @@ fn payload(
         }
         Coming::Map(step2) => {
             let map = step2.map(&stream.payload)?;
-            primary.peer_up(session, step2.node, step2.source, Some(&map), out);
+            primary.peer_up(
+                session,
+                step2.node,
+                step2.source,
+                Some(&map),
+                Millis(0),
+                out,
+            );
         }
         _ => {}
     }

@@ -17,8 +17,8 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Bytes of one read.
-const CHUNK: usize = 64 << 10;
+/// Bytes of one read, at most.
+const CHUNK: usize = 128 << 10;
 
 /// Bytes that one direction holds back before it stops reading; enough to keep
 /// 1 GB/s going over 32 ms.
@@ -53,6 +53,8 @@ struct Fault {
     black_hole: bool,
     byte_by_byte: bool,
     delay: Duration,
+    /// Bytes a second, of each connection.
+    rate: Option<u32>,
     /// After so many more bytes, end the connection that carries the last.
     fuse: Option<(usize, End)>,
     forwarded: u64,
@@ -144,6 +146,12 @@ impl Proxy {
     /// Adds latency.
     pub fn delay(&self, direction: Direction, delay: Duration) {
         self.change(direction, |fault| fault.delay = delay);
+    }
+
+    /// Carries at most so many bytes a second over each connection, like a link
+    /// of that bandwidth.
+    pub fn limit(&self, direction: Direction, bytes_a_second: u32) {
+        self.change(direction, |fault| fault.rate = Some(bytes_a_second));
     }
 
     /// Forwards every byte by a write of its own.
@@ -299,6 +307,8 @@ struct Waiting {
     /// When each chunk may go out; an empty one is the end of the stream.
     chunks: VecDeque<(Instant, Vec<u8>)>,
     bytes: usize,
+    /// Buffers for large chunks that were written.
+    spare: Vec<Vec<u8>>,
 }
 
 /// One direction of a connection.
@@ -314,6 +324,8 @@ impl Pump {
     fn read(&self) {
         let (mut from, _) = self.connection.sockets(self.direction);
         let mut buffer = vec![0; CHUNK];
+        // When the link has carried everything so far.
+        let mut carried = Instant::now();
         loop {
             let n = from.read(&mut buffer).unwrap_or_else(|_| {
                 if !self.swallows() {
@@ -321,13 +333,26 @@ impl Pump {
                 }
                 0
             });
-            let delay = self.shared.state.lock().faults[self.direction as usize].delay;
+            let Fault { delay, rate, .. } =
+                self.shared.state.lock().faults[self.direction as usize];
             let mut waiting = self.queue.waiting.lock();
             while waiting.bytes > QUEUE_LIMIT && !self.connection.has_ended() {
                 self.queue.changed.wait_for(&mut waiting, POLL);
             }
-            let due = Instant::now() + delay;
-            waiting.chunks.push_back((due, buffer[..n].to_vec()));
+            carried = carried.max(Instant::now());
+            if let (Some(rate), Ok(n)) = (rate, u32::try_from(n)) {
+                carried += Duration::from_secs(1) * n / rate;
+            }
+            let chunk = if n > CHUNK / 2 {
+                // Copying is what a proxy does most.
+                let next = waiting.spare.pop().unwrap_or_else(|| vec![0; CHUNK]);
+                let mut full = std::mem::replace(&mut buffer, next);
+                full.truncate(n);
+                full
+            } else {
+                buffer[..n].to_vec()
+            };
+            waiting.chunks.push_back((carried + delay, chunk));
             waiting.bytes += n;
             self.queue.changed.notify_all();
             if n == 0 {
@@ -351,6 +376,7 @@ impl Pump {
                 self.connection.end(End::Reset);
                 return;
             }
+            self.reuse(chunk);
         }
     }
 
@@ -373,6 +399,13 @@ impl Pump {
         waiting.bytes -= chunk.len();
         self.queue.changed.notify_all();
         Some(chunk)
+    }
+
+    fn reuse(&self, mut chunk: Vec<u8>) {
+        if chunk.capacity() >= CHUNK {
+            chunk.resize(CHUNK, 0);
+            self.queue.waiting.lock().spare.push(chunk);
+        }
     }
 
     fn swallows(&self) -> bool {

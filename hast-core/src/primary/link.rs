@@ -51,6 +51,8 @@ pub(super) struct Link {
     virgin: bool,
     /// The peer, as it was at the last handshake.
     pub(super) peer: Option<Node>,
+    /// How long it took to answer in the handshake, at least once.
+    pub(super) round_trip: Millis,
     /// What it has changed alone, as far as it said.
     pub(super) peer_dirty: Option<u64>,
     /// Why it refused the last handshake that got so far.
@@ -77,6 +79,7 @@ impl Link {
             extensions: Extensions::NONE,
             virgin: false,
             peer: None,
+            round_trip: Millis(0),
             peer_dirty: None,
             refused: None,
             told: None,
@@ -119,8 +122,7 @@ impl Link {
         self.peer.map_or(0, |node| node.counters.remote)
     }
 
-    /// Longest request to the peer, in bytes, of those that copy, too: the
-    /// shell has memory for so many of this length, whatever a peer takes.
+    /// Longest request to the peer, in bytes, of those that copy, too.
     pub(super) fn longest(&self) -> u32 {
         self.peer
             .map_or(BASE_LONGEST, |node| node.longest.min(LONGEST_REQUEST))
@@ -180,13 +182,14 @@ impl Primary {
     }
 
     /// The peer answered step 2: `map` has what is to be copied besides what
-    /// is dirty here.
+    /// is dirty here. An answer took `round_trip`, or less.
     pub fn peer_up(
         &mut self,
         session: Session,
         node: Node,
         source: SyncSource,
         map: Option<&Bitmap>,
+        round_trip: Millis,
         out: &mut Vec<Action>,
     ) {
         let State::Greeting(_, Some(said)) = self.link.state else {
@@ -208,6 +211,7 @@ impl Primary {
             return self.disconnect(Why::Changed, out);
         }
         self.link.peer = Some(node);
+        self.link.round_trip = round_trip;
         self.link.perhaps_raised = None;
         self.link.peer_dirty = node.dirty;
         self.link.told = Some((node.consistency, node.generation));

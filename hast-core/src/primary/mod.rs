@@ -115,9 +115,8 @@ use sync::Sync;
 /// depth GEOM produces.
 pub const CLIENT_REQUESTS: u32 = 256;
 
-/// Requests that copy at a time: with 128 KiB each, 1 MiB in flight keeps a
-/// 10 Gbit/s link of 0.5 ms busy.
-pub const SYNC_WINDOW: u32 = 8;
+/// Requests that copy at a time.
+pub const COPIES: u32 = 32;
 
 /// Flushes of our own at a time: one for the map, one that ends a
 /// synchronisation.
@@ -125,7 +124,7 @@ const OWN_FLUSHES: u32 = 2;
 
 /// Requests there can be, which is one more than the greatest
 /// [`RequestId::index`].
-pub const REQUESTS: u32 = CLIENT_REQUESTS + SYNC_WINDOW + OWN_FLUSHES;
+pub const REQUESTS: u32 = CLIENT_REQUESTS + COPIES + OWN_FLUSHES;
 
 /// Longest request of a client, in bytes: what FreeBSD's GEOM issues by
 /// default on 64-bit machines. The shell splits longer ones.
@@ -162,6 +161,8 @@ pub struct Start<'a> {
     pub replication: Replication,
     /// Give up a peer that is silent for so long, in milliseconds.
     pub timeout: u64,
+    /// Bytes that may be copied at a time; one request always may.
+    pub copying: u64,
     /// Random bits, from which ids are drawn.
     pub entropy: u64,
     /// The time.
@@ -173,6 +174,7 @@ pub struct Start<'a> {
 pub struct Primary {
     replication: Replication,
     timeout: u64,
+    copying: u64,
     extents: Extents,
     sectorsize: u32,
     now: Millis,
@@ -213,6 +215,7 @@ impl Primary {
         let mut primary = Self {
             replication: start.replication,
             timeout: start.timeout,
+            copying: start.copying,
             extents,
             sectorsize: start.sectorsize,
             now: start.now,

@@ -1,17 +1,35 @@
-//! How fast is copied: how many requests at a time, and how far it has come.
+//! How fast is copied: how much at a time, and how far it has come.
 //!
-//! Clients come first: the more they ask for, the fewer requests copy, but
-//! never none, since a pair that is always busy must get in sync, too.
+//! What is under way keeps the link and both components busy while answers
+//! travel: twice the bytes that the link carries in a round trip, and a good
+//! deal at least, for components that need several requests at a time.
+//!
+//! Clients come first: whatever they ask for may have to wait behind what is
+//! being copied. The more they ask for, the less is under way, and in shorter
+//! pieces; but never nothing, since a pair that is always busy must get in
+//! sync, too.
 
-use super::{Millis, SYNC_WINDOW};
+use super::{LONGEST_REQUEST, Millis};
 
-/// Requests that copy at a time however busy the clients are: a quarter of
-/// the window.
-const LEAST: u32 = SYNC_WINDOW / 4;
+/// Bytes under way to a near peer whose clients are idle.
+const ENOUGH: u64 = 8 << 20;
 
-/// Requests of clients in a tick, which is a second, for which one request
-/// less copies: 200 a second make it a quarter, one now and then makes hardly
-/// a difference.
+/// Bytes a second that a link is taken to carry until it has shown: 10 Gbit/s.
+const ASSUMED: u64 = 1_250_000_000;
+
+/// Most bytes of a request that copies while clients are there. One of these
+/// is always under way.
+const SHORT: u32 = 128 << 10;
+
+/// As many requests of clients leave no more to copying than the least.
+const BUSY: u32 = 8;
+
+/// Part of what a long link carries that stays for copying then.
+const LEAST: u64 = 8;
+
+/// Requests of clients in a tick, which is a second, that count as one that is
+/// always there: 200 a second are busy, one now and then makes hardly a
+/// difference.
 const PER_SLOT: u32 = 32;
 
 /// Part of the old rate in the new one, in eighths: half of a change shows
@@ -32,6 +50,19 @@ pub(super) struct Pace {
     tick: Millis,
     /// Bytes a second.
     rate: u64,
+    /// The most in a tick without clients, and with the longest requests.
+    best: u64,
+    /// Between the nodes.
+    round_trip: Millis,
+}
+
+/// What may be under way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Window {
+    /// In bytes.
+    pub(super) bytes: u64,
+    /// Most bytes of a request.
+    pub(super) longest: u32,
 }
 
 /// How far copying has come.
@@ -53,17 +84,43 @@ impl Pace {
         self.asked = self.asked.saturating_add(1);
     }
 
-    /// Requests that may copy now, with so many of clients in flight.
-    pub(super) fn window(&self, clients: u32) -> u32 {
-        let recent = self.asked.max(self.asked_before) / PER_SLOT;
-        SYNC_WINDOW.saturating_sub(recent.max(clients)).max(LEAST)
+    /// What may be under way now, of at most `most` bytes, with so many
+    /// requests of clients in flight.
+    pub(super) fn window(&self, clients: u32, most: u64) -> Window {
+        // Twice what is carried in a round trip: a link that carries more shows
+        // it then, and one that does not makes nobody wait for longer than
+        // another round trip.
+        let rate = if self.best == 0 { ASSUMED } else { self.best };
+        let carried = rate.saturating_mul(2 * self.round_trip.0) / 1000;
+        let idle = carried.max(ENOUGH).min(most);
+        let busy = self.busy().max(clients);
+        if busy == 0 {
+            return Window {
+                bytes: idle,
+                longest: LONGEST_REQUEST,
+            };
+        }
+        let left = u64::from(BUSY.saturating_sub(busy)) * idle / u64::from(BUSY);
+        Window {
+            bytes: left.max(carried.min(most) / LEAST).max(SHORT.into()),
+            longest: SHORT,
+        }
     }
 
-    pub(super) fn begin(&mut self, now: Millis) {
-        self.copied = 0;
-        self.at_tick = 0;
-        self.rate = 0;
-        self.tick = now;
+    /// Requests of clients in flight, as far as that can be told from their
+    /// number.
+    fn busy(&self) -> u32 {
+        self.asked.max(self.asked_before) / PER_SLOT
+    }
+
+    pub(super) fn begin(&mut self, now: Millis, round_trip: Millis) {
+        *self = Self {
+            tick: now,
+            round_trip,
+            asked: self.asked,
+            asked_before: self.asked_before,
+            ..Self::default()
+        };
     }
 
     pub(super) const fn copied(&mut self, bytes: u64) {
@@ -71,6 +128,7 @@ impl Pace {
     }
 
     pub(super) fn tick(&mut self, now: Millis) {
+        let idle = self.busy() == 0;
         self.asked_before = core::mem::take(&mut self.asked);
         let elapsed = now.0.saturating_sub(self.tick.0);
         if elapsed == 0 {
@@ -78,6 +136,9 @@ impl Pace {
         }
         let bytes = self.copied - self.at_tick;
         let rate = bytes.saturating_mul(1000) / elapsed;
+        if idle {
+            self.best = self.best.max(rate);
+        }
         self.rate = if self.rate == 0 {
             rate
         } else {
@@ -101,26 +162,64 @@ impl Pace {
 mod tests {
     use super::*;
 
+    const MOST: u64 = 28 << 20;
+
+    fn window(bytes: u64, longest: u32) -> Window {
+        Window { bytes, longest }
+    }
+
     #[test]
     fn clients_come_first_and_copying_never_stops() {
         let mut pace = Pace::default();
-        assert_eq!(pace.window(0), SYNC_WINDOW);
-        assert_eq!(pace.window(3), SYNC_WINDOW - 3);
-        assert_eq!(pace.window(200), LEAST);
+        let idle = window(ENOUGH, LONGEST_REQUEST);
+        let least = window(SHORT.into(), SHORT);
+        assert_eq!(pace.window(0, MOST), idle);
+        assert_eq!(pace.window(2, MOST), window(ENOUGH / 4 * 3, SHORT));
+        assert_eq!(pace.window(200, MOST), least);
         for _ in 0..10_000 {
             pace.request();
         }
-        assert_eq!(pace.window(0), LEAST, "one at a time, but many");
+        assert_eq!(pace.window(0, MOST), least, "one at a time, but many");
         pace.tick(Millis(1000));
-        assert_eq!(pace.window(0), LEAST, "a tick is no pause");
+        assert_eq!(pace.window(0, MOST), least, "a tick is no pause");
         pace.tick(Millis(2000));
-        assert_eq!(pace.window(0), SYNC_WINDOW);
+        assert_eq!(pace.window(0, MOST), idle);
+    }
+
+    #[test]
+    fn a_long_link_is_kept_full_and_not_overfull() {
+        let mut pace = Pace::default();
+        let bytes = |pace: &Pace| pace.window(0, MOST).bytes;
+        pace.begin(Millis(0), Millis(10));
+        assert_eq!(bytes(&pace), 25_000_000, "10 Gbit/s, perhaps");
+        pace.copied(1_300_000_000);
+        pace.tick(Millis(1000));
+        assert_eq!(bytes(&pace), 26_000_000, "and a little more, as it seems");
+        let busy = window(26_000_000 / LEAST, SHORT);
+        assert_eq!(pace.window(200, MOST), busy);
+        assert_eq!(pace.window(0, 1 << 20).bytes, 1 << 20, "all there may be");
+
+        pace.begin(Millis(0), Millis(100));
+        pace.copied(110_000_000);
+        pace.tick(Millis(1000));
+        assert_eq!(
+            bytes(&pace),
+            22_000_000,
+            "1 Gbit/s: twice what is under way"
+        );
+        for _ in 0..1000 {
+            pace.request();
+        }
+        pace.copied(1_000_000);
+        pace.tick(Millis(2000));
+        pace.tick(Millis(3000));
+        assert_eq!(bytes(&pace), 22_000_000, "clients do not make a link slow");
     }
 
     #[test]
     fn the_rate_follows_slowly_and_tells_when_it_is_done() {
         let mut pace = Pace::default();
-        pace.begin(Millis(0));
+        pace.begin(Millis(0), Millis(0));
         assert_eq!(pace.progress(1000).seconds_left, None);
         pace.copied(8000);
         pace.tick(Millis(2000));

@@ -10,7 +10,7 @@
 
 use super::peer::Told;
 use super::request::{Kind, Part, Slot, Stage};
-use super::{Action, Behind, Millis, Notice, Op, Primary, Session};
+use super::{Action, Behind, COPIES, Millis, Notice, Op, Primary, Session};
 use crate::metadata::Consistency;
 use crate::metastore::Revision;
 use crate::slab::RequestId;
@@ -57,6 +57,8 @@ enum End {
 pub(super) struct Sync {
     extents: Vec<Extent>,
     requests: u32,
+    /// Bytes that they copy.
+    bytes: u64,
     /// Where the search for the next extent goes on.
     cursor: ExtentIndex,
     end: End,
@@ -68,6 +70,12 @@ impl Sync {
     pub(super) const fn retry_at(&self) -> Option<Millis> {
         self.retry_at
     }
+
+    /// Whether one more request of this length may copy.
+    fn has_room(&self, window: u64, longest: u64) -> bool {
+        let fits = self.requests < COPIES && self.bytes + longest <= window;
+        fits || self.requests == 0
+    }
 }
 
 impl Primary {
@@ -77,7 +85,7 @@ impl Primary {
         self.sync.cursor = ExtentIndex(0);
         // What was copied of them the peer may have lost with the link.
         self.sync.extents.retain(|extent| extent.running > 0);
-        self.pace.begin(self.now);
+        self.pace.begin(self.now, self.link.round_trip);
         self.sync.announced = self.map.sync_left() > 0;
         if self.sync.announced {
             out.push(Action::Notify(Notice::SyncStarted));
@@ -218,9 +226,11 @@ impl Primary {
     }
 
     fn copy_more(&mut self, out: &mut Vec<Action>) {
-        let window = self.pace.window(self.clients);
-        while self.sync.requests < window {
-            let Some((extent, range)) = self.next_to_copy() else {
+        let window = self.pace.window(self.clients, self.copying);
+        let longest = window.longest.min(self.link.longest());
+        let longest = u64::from(longest.min(self.extents.extentsize()));
+        while self.sync.has_room(window.bytes, longest) {
+            let Some((extent, range)) = self.next_to_copy(longest) else {
                 return;
             };
             let copying = Copying {
@@ -234,13 +244,13 @@ impl Primary {
                 return;
             };
             self.sync.requests += 1;
+            self.sync.bytes += range.length();
             self.lock(id, range, out);
         }
     }
 
     /// The next range to copy: of an extent that was begun, or of the next.
-    fn next_to_copy(&mut self) -> Option<(ExtentIndex, ByteRange)> {
-        let longest = u64::from(self.link.longest());
+    fn next_to_copy(&mut self, longest: u64) -> Option<(ExtentIndex, ByteRange)> {
         let sync = &mut self.sync;
         let end = |index| self.extents.range(index).end();
         let begun = sync.extents.iter().position(|e| e.next < end(e.index));
@@ -328,6 +338,7 @@ impl Primary {
         let (lock, range) = slot.map_or((None, None), |slot| (slot.lock, slot.range));
         self.release(id, out);
         self.sync.requests -= 1;
+        self.sync.bytes -= range.map_or(0, ByteRange::length);
         let copied = copied && self.still_makes_sense(copying);
         if !copied && self.still_makes_sense(copying) {
             self.sync_failed();

@@ -20,9 +20,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(super) struct Buffers {
     places: Box<[RwLock<Place>]>,
-    /// For requests that nobody brings a buffer for: those that copy. There
-    /// are few, so it never makes anybody wait.
-    copies: Pool,
+    /// For requests that nobody brings a buffer for: those that copy.
+    pool: Pool,
 }
 
 #[derive(Default, Debug)]
@@ -34,17 +33,12 @@ struct Place {
 }
 
 impl Buffers {
-    /// Places for so many requests, and memory for those that copy, in bytes.
-    pub(super) fn new(places: u32, copies: usize) -> Self {
+    /// Places for so many requests, and memory for those that copy.
+    pub(super) fn new(places: u32, pool: Pool) -> Self {
         Self {
             places: (0..places).map(|_| RwLock::default()).collect(),
-            copies: Pool::new(copies),
+            pool,
         }
-    }
-
-    /// Gives memory back that nobody needs.
-    pub(super) fn rest(&self) {
-        self.copies.rest();
     }
 
     /// Gives a request its buffer. Whoever had the place is done with it.
@@ -62,7 +56,8 @@ impl Buffers {
         (place.of == Some(id)).then(|| place.data.take()).flatten()
     }
 
-    /// [`Self::take`], or a new one for a request that copies.
+    /// [`Self::take`], or a new one for a request that copies. It never waits:
+    /// whoever copies may be who makes room.
     pub(super) fn take_or_make(&self, id: RequestId, range: ByteRange) -> Buf {
         let length = to_usize(range.length());
         let mut place = self.places[id.index()].write();
@@ -77,7 +72,7 @@ impl Buffers {
         let data = (place.of == Some(id)).then(|| place.data.take()).flatten();
         drop(place);
         data.filter(|data| data.len() >= length)
-            .unwrap_or_else(|| self.copies.get(length))
+            .unwrap_or_else(|| self.pool.get_now(length))
     }
 
     /// Puts a buffer back that was taken out, unless the request has ended.

@@ -203,6 +203,17 @@ fn a_delay_costs_latency_and_not_bandwidth() {
 }
 
 #[test]
+fn a_limited_link_carries_so_much_and_does_not_save_up() {
+    let t = Through::new();
+    t.proxy.limit(ToTarget, 20 << 20);
+    for _ in 0..2 {
+        let took = transfer(&t.client, &t.target, 2 << 20);
+        assert!(took >= Duration::from_millis(95), "{took:?}");
+        assert!(took < Duration::from_secs(2), "{took:?}");
+    }
+}
+
+#[test]
 fn byte_by_byte_is_what_the_receiver_may_get() {
     let t = Through::new();
     t.proxy.byte_by_byte(ToTarget, true);

@@ -128,6 +128,7 @@ fn a_worker_that_starts_behind_writes_what_it_copies_to_the_peer_too() {
             map: &map,
             replication: Replication::Fullsync,
             timeout: 20_000,
+            copying: 8 << 20,
             entropy: 1,
             now: Millis(0),
         });

@@ -44,6 +44,7 @@ impl Bench {
             map: &[0; 512],
             replication,
             timeout: 20_000,
+            copying: 8 << 20,
             entropy: 1,
             now: Millis(0),
         });
@@ -177,7 +178,7 @@ impl Bench {
         };
         let source = SyncSource::Primary;
         let primary = &mut self.primary;
-        primary.peer_up(session, node, source, None, &mut self.out);
+        primary.peer_up(session, node, source, None, Millis(0), &mut self.out);
         while self.primary.behind() != Behind::Neither {
             assert!(self.work(), "nothing left to do: {:?}", self.primary);
         }

@@ -73,6 +73,7 @@ fn a_stale_copy_is_not_read_by_the_kernel_either() {
             map: &[0; 512],
             replication: Replication::Fullsync,
             timeout: 20_000,
+            copying: 8 << 20,
             entropy: 1,
             now: Millis(0),
         })

@@ -157,3 +157,28 @@ fn an_older_flush_does_not_end_a_synchronisation() {
     while bench.work() {}
     assert_eq!(bench.primary.behind(), Behind::Neither);
 }
+
+/// Memory is bounded by it.
+#[test]
+fn no_more_is_copied_at_a_time_than_there_may_be() {
+    let mut bench = Bench::new(Replication::Fullsync);
+    // Two extents.
+    bench.primary.copying = 4096;
+    bench.connect();
+    for extent in 0..4 {
+        let op = Op::Write(range(extent * 2048, 512));
+        bench.primary.request(extent, op, &mut bench.out).unwrap();
+    }
+    while bench.store_map(true) | bench.local(Ok(())).is_some() {}
+    while bench.primary.in_flight() > 0 {
+        assert!(bench.answer(Some(Errno::EIO)).is_some() | bench.store_metadata(true));
+    }
+    let mut most = 0;
+    while bench.primary.map.sync_left() > 0 {
+        most = most.max(bench.primary.in_flight());
+        assert!(bench.work());
+    }
+    assert_eq!(most, 2);
+    while bench.work() {}
+    assert_eq!(bench.primary.behind(), Behind::Neither);
+}

@@ -5,13 +5,14 @@ use super::Shell;
 use crate::log;
 use crate::worker::buffers::to_usize;
 use crate::worker::input::{Coming, Input, LinkError};
+use crate::worker::millis;
 use ggate::daemon::pause;
 use hast_core::bitmap::Bitmap;
 use hast_core::message::{
     Extensions, Map, MessageError, Node, Step1Reply, Step1Request, Step2Reply, Step2Request,
 };
 use hast_core::nv::Text;
-use hast_core::primary::{Hello, Refusal, Session};
+use hast_core::primary::{Hello, Millis, Refusal, Session};
 use hast_core::role::SyncSource;
 use hast_core::units::{Token, Version};
 use socket2::Socket;
@@ -51,6 +52,8 @@ impl<T, E: Into<LinkError>> In<T> for Result<T, E> {
 /// What step 1 agreed on.
 struct Agreed {
     version: Version,
+    /// How long the answer took.
+    round_trip: Duration,
     token: Token,
     extensions: Extensions,
 }
@@ -95,8 +98,11 @@ impl Shell {
         self.event(|machine, out| machine.accepted(session, extensions, out));
         let hello = self.links.wait_for_hello(session, timeout);
         let hello = hello.ok_or(Failure::GivenUp)?;
+        let asked = Instant::now();
         self.say_hello(&replies, &agreed, hello)?;
         let (node, source, map) = self.answer_to_hello(&requests, timeout)?;
+        // The peer may have had something else to do, but hardly both times.
+        let round_trip = Millis(millis(agreed.round_trip.min(asked.elapsed())));
         for connection in [&requests, &replies] {
             connection
                 .set_read_timeout(None)
@@ -108,7 +114,9 @@ impl Shell {
         self.output.open(requests);
         self.receive(session, replies)
             .during("starting the receiver")?;
-        self.event(|machine, out| machine.peer_up(session, node, source, map.as_ref(), out));
+        self.event(|machine, out| {
+            machine.peer_up(session, node, source, map.as_ref(), round_trip, out);
+        });
         Ok(())
     }
 
@@ -168,6 +176,7 @@ impl Shell {
         };
         let mut room = [0; LONGEST];
         let length = request.encode(&mut room).map_err(|_| too_long(STEP))?;
+        let asked = Instant::now();
         send(requests, &room[..length]).during(STEP)?;
         let mut input = Input::new(Arc::clone(requests));
         let answer = wait_for(&mut input, timeout, |entries| {
@@ -178,6 +187,7 @@ impl Shell {
                     extensions,
                 } => Ok(Agreed {
                     version,
+                    round_trip: asked.elapsed(),
                     token,
                     // A peer can only take from what was offered.
                     extensions: extensions.and(hast_core::secondary::EXTENSIONS),

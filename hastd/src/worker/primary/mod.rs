@@ -309,7 +309,6 @@ impl Shell {
 
     /// Gives memory back that nobody needs.
     fn rest(&self) {
-        self.buffers.rest();
         self.pool.rest();
         self.map_pool.rest();
     }

@@ -23,16 +23,12 @@ use ggate::gate::serve::Ended;
 use ggate::gate::{self, Access, Cancel, Create, GateId, Ggctl, Modify, NewName};
 use ggate::range::Geometry;
 use hast_core::bitmap::MAX_MAP;
-use hast_core::primary::{self, LONGEST_REQUEST, Primary, REQUESTS, SYNC_WINDOW};
+use hast_core::primary::{self, LONGEST_REQUEST, Primary, REQUESTS};
 use nix::errno::Errno;
 use parking_lot::{Condvar, Mutex};
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-
-/// Memory for what is being copied, in bytes: a whole window, so that nobody
-/// ever waits for it.
-const COPYING: u64 = SYNC_WINDOW as u64 * LONGEST_REQUEST as u64;
 
 /// Runs until the provider is gone; the daemon's messages come on this thread.
 pub(in crate::worker) fn run(
@@ -114,7 +110,8 @@ fn build(start: Start, local: Local, gate: Handle, entropy: u64, parent: &Arc<Pa
     let geometry = provider_geometry(&local);
     let clock = Clock::start();
     let settings = start.settings;
-    let buffers = Arc::new(Buffers::new(REQUESTS, to_usize(COPYING)));
+    let pool = Pool::new(start.memory);
+    let buffers = Arc::new(Buffers::new(REQUESTS, pool.clone()));
     let stores = Stores::default();
     stores.set_metaflush(settings.metaflush);
     let machine = Primary::new(primary::Start {
@@ -124,6 +121,8 @@ fn build(start: Start, local: Local, gate: Handle, entropy: u64, parent: &Arc<Pa
         map: &local.map,
         replication: settings.replication,
         timeout: millis(settings.timeout),
+        // The rest is for clients that begin to ask meanwhile.
+        copying: start.memory as u64 / 4 * 3,
         entropy,
         now: clock.now(),
     });
@@ -147,7 +146,7 @@ fn build(start: Start, local: Local, gate: Handle, entropy: u64, parent: &Arc<Pa
         stopped: Condvar::new(),
         output: Output::new(Arc::clone(&buffers), to_usize(LONGEST_REQUEST.into())),
         buffers,
-        pool: Pool::new(start.memory),
+        pool,
         long_pool: Pool::new(0),
         map_pool: Pool::new(to_usize(MAX_MAP.into())),
         direct_reads: DirectReads::new(&local, geometry),
