@@ -3,9 +3,8 @@
 //! Facts: spec/hast-behaviour.md section 5.6; design sections 1.1 and 1.2.
 
 use super::request::{Kind, Slot, Stage};
-use super::{Action, Behind, Op, Primary};
+use super::{Action, Op, Primary};
 use crate::errno::Errno;
-use crate::metastore::Revision;
 use crate::slab::RequestId;
 use alloc::vec::Vec;
 
@@ -84,10 +83,7 @@ impl Primary {
             return;
         }
         let verdict = match (local, remote) {
-            (Ok(()), Ok(())) if self.standing.behind == Behind::Neither => Ok(Revision::FIRST),
-            // What it covers one of them lacks, and that may not be written
-            // down yet if it was answered early.
-            (Ok(()), Ok(())) => Ok(self.stores.metadata.revision()),
+            (Ok(()), Ok(())) => self.both_flushed(),
             (Ok(()), Err(_)) => self.peer_misses(),
             (Err(_), Ok(())) => self.local_misses(),
             (Err(error), Err(_)) => Err(error),

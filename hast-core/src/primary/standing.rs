@@ -93,6 +93,18 @@ impl Primary {
         Ok(self.stores.metadata.revision())
     }
 
+    /// A FLUSH has succeeded on both components: after which state of the
+    /// metadata it may be answered. What it covers one of them may lack.
+    pub(super) fn both_flushed(&mut self) -> Result<Revision, Errno> {
+        match self.standing.behind {
+            Behind::Neither => Ok(Revision::FIRST),
+            // Nobody was promised that until now.
+            Behind::Peer if !self.standing.recorded => self.peer_misses(),
+            // That may not be written down yet.
+            Behind::Peer | Behind::Local => Ok(self.stores.metadata.revision()),
+        }
+    }
+
     /// Raises the own counter above all that the peer can know of it: once
     /// since contact was lost, whatever the counters were (K7). A resource that
     /// was never connected gets its id here: with none, this node would be

@@ -162,3 +162,22 @@ fn a_flush_that_fails_at_the_very_end_opens_it_again() {
     assert_eq!(copied(&mut bench), (true, true));
     assert_eq!(consistency(&bench), Consistency::Consistent);
 }
+
+/// Found by the simulator: nobody was promised anything when a flush of our own
+/// failed at the peer, so nothing was written down; the next FLUSH promised it.
+#[test]
+fn a_flush_after_one_that_nobody_asked_for_waits_until_it_is_known_who_lacks_what() {
+    let mut bench = written();
+    bench.primary.flush_for_the_map(&mut bench.out);
+    assert_eq!(bench.local(Ok(())), Some(Op::Flush));
+    assert!(bench.answer(Some(Errno::EIO)).is_some());
+    assert_eq!(bench.primary.behind(), Behind::Peer);
+    bench.primary.request(2, Op::Flush, &mut bench.out).unwrap();
+    while bench.local(Ok(())).is_some() | bench.answer(None).is_some() {}
+    assert_eq!(bench.completed(), None);
+    assert!(bench.store_metadata(true));
+    assert_eq!(bench.completed(), Some(Ok(())));
+    assert_eq!(bench.primary.metadata().counters.local, 1);
+    copied(&mut bench);
+    assert_eq!(bench.primary.metadata().counters.local, 0);
+}
