@@ -92,7 +92,8 @@ fn class_of(size: usize) -> Option<usize> {
 
 impl Pool {
     /// A pool that has at most `limit_bytes` out or kept, counted in size
-    /// classes. One larger buffer is given out when no other is.
+    /// classes, but for [`Pool::get_now`]. One larger buffer is given out when
+    /// no other is.
     #[must_use]
     pub fn new(limit_bytes: usize) -> Self {
         Self(Arc::new(Shared {

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 const CHUNK: usize = 128 << 10;
 
 /// Bytes that one direction holds back before it stops reading; enough to keep
-/// 1 GB/s going over 32 ms.
+/// 10 Gbit/s going over 25 ms.
 const QUEUE_LIMIT: usize = 32 << 20;
 
 /// How often a thread that makes no progress looks whether its connection has

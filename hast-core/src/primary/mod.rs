@@ -115,8 +115,8 @@ use sync::Sync;
 /// depth GEOM produces.
 pub const CLIENT_REQUESTS: u32 = 256;
 
-/// Requests that copy at a time.
-pub const COPIES: u32 = 32;
+/// Requests that copy at a time: 8 MiB with the 128 KiB that base takes.
+pub const COPIES: u32 = 64;
 
 /// Flushes of our own at a time: one for the map, one that ends a
 /// synchronisation.

@@ -11,8 +11,8 @@
 
 use super::{LONGEST_REQUEST, Millis};
 
-/// Bytes under way to a near peer whose clients are idle.
-const ENOUGH: u64 = 8 << 20;
+/// Bytes under way to a near peer while clients are idle.
+pub(super) const ENOUGH: u64 = 8 << 20;
 
 /// Bytes a second that a link is taken to carry until it has shown: 10 Gbit/s.
 const ASSUMED: u64 = 1_250_000_000;
@@ -28,8 +28,7 @@ const BUSY: u32 = 8;
 const LEAST: u64 = 8;
 
 /// Requests of clients in a tick, which is a second, that count as one that is
-/// always there: 200 a second are busy, one now and then makes hardly a
-/// difference.
+/// always there: 256 a second are busy, one now and then makes no difference.
 const PER_SLOT: u32 = 32;
 
 /// Part of the old rate in the new one, in eighths: half of a change shows
@@ -50,7 +49,7 @@ pub(super) struct Pace {
     tick: Millis,
     /// Bytes a second.
     rate: u64,
-    /// The most in a tick without clients, and with the longest requests.
+    /// The most in a tick that copied from its begin and with hardly a client.
     best: u64,
     /// Between the nodes.
     round_trip: Millis,
@@ -88,8 +87,8 @@ impl Pace {
     /// requests of clients in flight.
     pub(super) fn window(&self, clients: u32, most: u64) -> Window {
         // Twice what is carried in a round trip: a link that carries more shows
-        // it then, and one that does not makes nobody wait for longer than
-        // another round trip.
+        // it then, and one that does not, once that is known, makes nobody wait
+        // for longer than another round trip.
         let rate = if self.best == 0 { ASSUMED } else { self.best };
         let carried = rate.saturating_mul(2 * self.round_trip.0) / 1000;
         let idle = carried.max(ENOUGH).min(most);
@@ -102,7 +101,7 @@ impl Pace {
         }
         let left = u64::from(BUSY.saturating_sub(busy)) * idle / u64::from(BUSY);
         Window {
-            bytes: left.max(carried.min(most) / LEAST).max(SHORT.into()),
+            bytes: left.max(carried / LEAST).max(SHORT.into()).min(most),
             longest: SHORT,
         }
     }
@@ -136,7 +135,7 @@ impl Pace {
         }
         let bytes = self.copied - self.at_tick;
         let rate = bytes.saturating_mul(1000) / elapsed;
-        if idle {
+        if idle && self.at_tick > 0 {
             self.best = self.best.max(rate);
         }
         self.rate = if self.rate == 0 {
@@ -187,33 +186,45 @@ mod tests {
     }
 
     #[test]
-    fn a_long_link_is_kept_full_and_not_overfull() {
+    fn a_long_link_is_kept_full() {
         let mut pace = Pace::default();
         let bytes = |pace: &Pace| pace.window(0, MOST).bytes;
+        let mut second = 0;
+        let mut tick = |pace: &mut Pace, copied| {
+            pace.copied(copied);
+            second += 1000;
+            pace.tick(Millis(second));
+        };
         pace.begin(Millis(0), Millis(10));
         assert_eq!(bytes(&pace), 25_000_000, "10 Gbit/s, perhaps");
-        pace.copied(1_300_000_000);
-        pace.tick(Millis(1000));
-        assert_eq!(bytes(&pace), 26_000_000, "and a little more, as it seems");
-        let busy = window(26_000_000 / LEAST, SHORT);
-        assert_eq!(pace.window(200, MOST), busy);
-        assert_eq!(pace.window(0, 1 << 20).bytes, 1 << 20, "all there may be");
-
-        pace.begin(Millis(0), Millis(100));
-        pace.copied(110_000_000);
-        pace.tick(Millis(1000));
-        assert_eq!(
-            bytes(&pace),
-            22_000_000,
-            "1 Gbit/s: twice what is under way"
-        );
+        tick(&mut pace, 1_000_000);
+        assert_eq!(bytes(&pace), 25_000_000, "it began late");
         for _ in 0..1000 {
             pace.request();
         }
-        pace.copied(1_000_000);
-        pace.tick(Millis(2000));
-        pace.tick(Millis(3000));
-        assert_eq!(bytes(&pace), 22_000_000, "clients do not make a link slow");
+        tick(&mut pace, 1_000_000);
+        tick(&mut pace, 1_000_000);
+        assert_eq!(bytes(&pace), 25_000_000, "clients do not make a link slow");
+        tick(&mut pace, 1_300_000_000);
+        assert_eq!(bytes(&pace), 26_000_000, "and a little more, as it seems");
+        let busy = window(26_000_000 / LEAST, SHORT);
+        assert_eq!(pace.window(200, MOST), busy);
+        for most in [1, 1 << 20] {
+            assert_eq!(pace.window(0, most).bytes, most, "all there may be");
+            assert_eq!(pace.window(8, most).bytes, most);
+        }
+    }
+
+    #[test]
+    fn a_slow_link_is_not_overfull() {
+        let mut pace = Pace::default();
+        pace.begin(Millis(0), Millis(100));
+        for second in 1..3 {
+            pace.copied(110_000_000);
+            pace.tick(Millis(second * 1000));
+        }
+        let bytes = pace.window(0, MOST).bytes;
+        assert_eq!(bytes, 22_000_000, "1 Gbit/s: twice what is under way");
     }
 
     #[test]

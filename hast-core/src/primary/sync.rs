@@ -10,7 +10,7 @@
 
 use super::peer::Told;
 use super::request::{Kind, Part, Slot, Stage};
-use super::{Action, Behind, COPIES, Millis, Notice, Op, Primary, Session};
+use super::{Action, Behind, COPIES, Millis, Notice, Op, Primary, Session, pace};
 use crate::metadata::Consistency;
 use crate::metastore::Revision;
 use crate::slab::RequestId;
@@ -226,9 +226,17 @@ impl Primary {
     }
 
     fn copy_more(&mut self, out: &mut Vec<Action>) {
-        let window = self.pace.window(self.clients, self.copying);
+        let most = match self.standing.behind {
+            // Memory for these is taken only when the data comes, by when
+            // clients may have all the rest.
+            Behind::Local => self.copying.min(pace::ENOUGH),
+            _ => self.copying,
+        };
+        let window = self.pace.window(self.clients, most);
         let longest = window.longest.min(self.link.longest());
-        let longest = u64::from(longest.min(self.extents.extentsize()));
+        let longest = longest.min(self.extents.extentsize());
+        // Buffers are as long as powers of two.
+        let longest = 1 << longest.ilog2();
         while self.sync.has_room(window.bytes, longest) {
             let Some((extent, range)) = self.next_to_copy(longest) else {
                 return;

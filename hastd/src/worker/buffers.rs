@@ -20,8 +20,6 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(super) struct Buffers {
     places: Box<[RwLock<Place>]>,
-    /// For requests that nobody brings a buffer for: those that copy.
-    pool: Pool,
 }
 
 #[derive(Default, Debug)]
@@ -33,11 +31,10 @@ struct Place {
 }
 
 impl Buffers {
-    /// Places for so many requests, and memory for those that copy.
-    pub(super) fn new(places: u32, pool: Pool) -> Self {
+    /// Places for so many requests.
+    pub(super) fn new(places: u32) -> Self {
         Self {
             places: (0..places).map(|_| RwLock::default()).collect(),
-            pool,
         }
     }
 
@@ -56,9 +53,9 @@ impl Buffers {
         (place.of == Some(id)).then(|| place.data.take()).flatten()
     }
 
-    /// [`Self::take`], or a new one for a request that copies. It never waits:
-    /// whoever copies may be who makes room.
-    pub(super) fn take_or_make(&self, id: RequestId, range: ByteRange) -> Buf {
+    /// [`Self::take`], or a new one for a request that copies: nobody brings a
+    /// buffer for these. It never waits: whoever copies may be who makes room.
+    pub(super) fn take_or_make(&self, id: RequestId, range: ByteRange, pool: &Pool) -> Buf {
         let length = to_usize(range.length());
         let mut place = self.places[id.index()].write();
         // A later request of the same place has a greater name.
@@ -72,7 +69,7 @@ impl Buffers {
         let data = (place.of == Some(id)).then(|| place.data.take()).flatten();
         drop(place);
         data.filter(|data| data.len() >= length)
-            .unwrap_or_else(|| self.pool.get_now(length))
+            .unwrap_or_else(|| pool.get_now(length))
     }
 
     /// Puts a buffer back that was taken out, unless the request has ended.

@@ -72,7 +72,7 @@ struct Shell {
     /// Signalled when the machine has stopped.
     stopped: Condvar,
     buffers: Arc<Buffers>,
-    /// For the payloads of clients.
+    /// For the payloads of clients, and for what is copied.
     pool: Pool,
     /// For requests longer than the machine takes, one at a time: such a
     /// request may need more than `pool` has.
@@ -218,7 +218,7 @@ impl Shell {
 
     fn run_locally(&self, id: RequestId, op: Op) {
         let Some(disk) = self.disk.get() else { return };
-        let own = |range| Some(self.buffers.take_or_make(id, range));
+        let own = |range| Some(self.buffers.take_or_make(id, range, &self.pool));
         jobs::submit(disk, &self.buffers, id, op, own);
     }
 

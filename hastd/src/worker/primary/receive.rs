@@ -122,7 +122,7 @@ impl Receiver {
             Follows::Skip(size) => Some((None, Coming::skip(size))),
             Follows::Data { id, piece, payload } => {
                 let buffers = &self.shell.buffers;
-                let data = buffers.take_or_make(id, piece);
+                let data = buffers.take_or_make(id, piece, &self.shell.pool);
                 let begin = buffers.place_of(id, piece).unwrap_or(0);
                 let coming = Coming::new(payload, data, begin, to_usize(piece.length()));
                 let coming = coming.ok_or(LinkError::Payload(PayloadError::Length))?;

@@ -110,8 +110,7 @@ fn build(start: Start, local: Local, gate: Handle, entropy: u64, parent: &Arc<Pa
     let geometry = provider_geometry(&local);
     let clock = Clock::start();
     let settings = start.settings;
-    let pool = Pool::new(start.memory);
-    let buffers = Arc::new(Buffers::new(REQUESTS, pool.clone()));
+    let buffers = Arc::new(Buffers::new(REQUESTS));
     let stores = Stores::default();
     stores.set_metaflush(settings.metaflush);
     let machine = Primary::new(primary::Start {
@@ -146,7 +145,7 @@ fn build(start: Start, local: Local, gate: Handle, entropy: u64, parent: &Arc<Pa
         stopped: Condvar::new(),
         output: Output::new(Arc::clone(&buffers), to_usize(LONGEST_REQUEST.into())),
         buffers,
-        pool,
+        pool: Pool::new(start.memory),
         long_pool: Pool::new(0),
         map_pool: Pool::new(to_usize(MAX_MAP.into())),
         direct_reads: DirectReads::new(&local, geometry),

@@ -68,8 +68,7 @@ fn destroy_orphan(provider: &str) {
 
 fn build(start: Start, local: Local, title: title::Place, parent: &Arc<Parent>) -> Shell {
     let clock = Clock::start();
-    let pool = Pool::new(start.memory);
-    let buffers = Arc::new(Buffers::new(REQUESTS, pool.clone()));
+    let buffers = Arc::new(Buffers::new(REQUESTS));
     let settings = start.settings;
     let machine = Secondary::new(secondary::Start {
         metadata: local.metadata.clone(),
@@ -98,7 +97,7 @@ fn build(start: Start, local: Local, title: title::Place, parent: &Arc<Parent>) 
         room: Condvar::new(),
         output: Output::new(Arc::clone(&buffers), to_usize(LONGEST_REQUEST.into())),
         buffers,
-        pool,
+        pool: Pool::new(start.memory),
         disk: OnceLock::new(),
         stores: Stores::default(),
         peers: Peers::default(),
