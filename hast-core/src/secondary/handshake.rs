@@ -161,6 +161,7 @@ impl Secondary {
             && self.metadata.is_durable()
         {
             self.stage = Stage::Connected;
+            self.flush_must_fail |= core::mem::take(&mut self.flush_failed);
             self.watch.set(State::Connected, self.now);
             self.split_brain = false;
             out.push(Action::Answer(self.session, rule, answer));

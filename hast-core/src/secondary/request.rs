@@ -250,9 +250,11 @@ impl Secondary {
         if error(Op::Flush, result).is_some() {
             self.cache_failed();
             self.flush_must_fail = false;
+            self.flush_failed = true;
             return result;
         }
         let lost = job.doomed || core::mem::take(&mut self.flush_must_fail);
+        self.flush_failed |= lost;
         if lost { Err(Errno::EIO) } else { result }
     }
 

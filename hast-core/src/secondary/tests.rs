@@ -500,3 +500,36 @@ fn a_store_during_which_a_flush_failed_has_failed() {
     let confirmed = Action::Reply(session, seq(1), Outcome::Done);
     assert!(!out.contains(&confirmed));
 }
+
+/// Found by the simulator: the answer was lost with the link, and the primary's
+/// next worker took this component's cache for whole.
+#[test]
+fn a_primary_that_comes_after_a_flush_failed_is_told_once_more() {
+    let (mut secondary, mut session) = connected();
+    let mut out = vec![];
+    let mut flush = |secondary: &mut Secondary, session, result| {
+        out.clear();
+        secondary.request(session, &Request::Flush { seq: seq(1) }, &mut out);
+        let id = out.iter().find_map(|action| match *action {
+            Action::Local { id, op: Op::Flush } => Some(id),
+            _ => None,
+        });
+        secondary.local_done(id.unwrap(), result, &mut out);
+        out.iter().find_map(|action| match *action {
+            Action::Reply(_, _, outcome) => Some(outcome),
+            _ => None,
+        })
+    };
+    let failed = Some(Outcome::Failed(Errno::EIO));
+    assert_eq!(flush(&mut secondary, session, Err(Errno::EIO)), failed);
+    assert_eq!(flush(&mut secondary, session, Ok(())), Some(Outcome::Done));
+    let mut ignored = vec![];
+    secondary.peer_down(session, &mut ignored);
+    let mut known = hello();
+    known.primary.virgin = false;
+    session = secondary.hello(known, &mut ignored);
+    secondary.map_cleared(true, &mut ignored);
+    assert!(secondary.is_connected());
+    assert_eq!(flush(&mut secondary, session, Ok(())), failed);
+    assert_eq!(flush(&mut secondary, session, Ok(())), Some(Outcome::Done));
+}
