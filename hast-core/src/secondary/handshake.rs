@@ -161,7 +161,7 @@ impl Secondary {
             && self.metadata.is_durable()
         {
             self.stage = Stage::Connected;
-            self.flush_must_fail |= core::mem::take(&mut self.flush_failed);
+            self.flush_must_fail |= self.untold.take().is_some();
             self.watch.set(State::Connected, self.now);
             self.split_brain = false;
             out.push(Action::Answer(self.session, rule, answer));

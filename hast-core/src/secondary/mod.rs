@@ -193,9 +193,9 @@ pub struct Secondary {
     map_doubted: bool,
     /// A store failed, and with it perhaps what the primary sent.
     flush_must_fail: bool,
-    /// A FLUSH has failed since the handshake. The answer may get lost with the
-    /// link, so the next primary is told once more.
-    flush_failed: bool,
+    /// Requests taken since a FLUSH failed, while the primary may not have heard
+    /// of that. If the link ends before it must have, the next is told again.
+    untold: Option<u32>,
     session: Session,
     stage: Stage,
     /// What the last primary said.
@@ -240,7 +240,7 @@ impl Secondary {
             map_is_stored: true,
             map_doubted: false,
             flush_must_fail: false,
-            flush_failed: false,
+            untold: None,
             session: Session::default(),
             stage: Stage::Idle,
             primary: None,

@@ -37,6 +37,10 @@ pub(super) struct Job {
     doomed: bool,
 }
 
+/// More requests than a primary has under way: ours 322, each in 8 pieces at
+/// most, base's 256.
+const MOST_UNDER_WAY: u32 = 4096;
+
 /// What became of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Taken {
@@ -113,6 +117,8 @@ impl Secondary {
             } => (seq, Op::Write(range), memsync),
         };
         self.watch.count_request(op);
+        // Answers come in order: whoever asked this often has got that one.
+        self.untold = self.untold.map(|n| n + 1).filter(|n| *n <= MOST_UNDER_WAY);
         if !self.map.is_empty() && !core::mem::replace(&mut self.map_store, true) {
             self.map_is_stored = false;
             out.push(Action::ClearMap);
@@ -250,12 +256,15 @@ impl Secondary {
         if error(Op::Flush, result).is_some() {
             self.cache_failed();
             self.flush_must_fail = false;
-            self.flush_failed = true;
+            self.untold = Some(0);
             return result;
         }
         let lost = job.doomed || core::mem::take(&mut self.flush_must_fail);
-        self.flush_failed |= lost;
-        if lost { Err(Errno::EIO) } else { result }
+        if lost {
+            self.untold = Some(0);
+            return Err(Errno::EIO);
+        }
+        result
     }
 
     /// A flush failed: what was in the cache may be gone, and the system tells

@@ -531,5 +531,12 @@ fn a_primary_that_comes_after_a_flush_failed_is_told_once_more() {
     secondary.map_cleared(true, &mut ignored);
     assert!(secondary.is_connected());
     assert_eq!(flush(&mut secondary, session, Ok(())), failed);
+    // It has heard by then, so nobody else is told.
+    for _ in 0..5000 {
+        assert_eq!(flush(&mut secondary, session, Ok(())), Some(Outcome::Done));
+    }
+    secondary.peer_down(session, &mut ignored);
+    session = secondary.hello(known, &mut ignored);
+    assert!(secondary.is_connected());
     assert_eq!(flush(&mut secondary, session, Ok(())), Some(Outcome::Done));
 }
