@@ -1,6 +1,7 @@
 //! fio's nbd engine, and what it says.
 
 use crate::rows::Row;
+use crate::stats::Latency;
 use std::process::Command;
 
 /// One run.
@@ -10,10 +11,7 @@ pub(crate) struct Done {
     pub(crate) requests: f64,
     /// Requests per second.
     pub(crate) iops: f64,
-    /// Mean latency in microseconds.
-    pub(crate) mean: f64,
-    /// Latency that 99 percent stay below, in microseconds.
-    pub(crate) p99: f64,
+    pub(crate) latency: Latency,
 }
 
 /// Runs a row's pattern all over a provider; panics when fio meets an error, with what it said.
@@ -53,8 +51,10 @@ fn parse(line: &str, block: u32) -> Option<Done> {
     Some(Done {
         requests: number(0)? * 1024.0 / f64::from(block),
         iops: number(2)?,
-        mean: number(34)?,
-        p99: p99.parse().ok()?,
+        latency: Latency {
+            mean: number(34)?,
+            p99: p99.parse().ok()?,
+        },
     })
 }
 
@@ -74,8 +74,10 @@ mod tests {
         let expected = Done {
             requests: 78324.0,
             iops: 39142.0,
-            mean: 816.9,
-            p99: 3424.0,
+            latency: Latency {
+                mean: 816.9,
+                p99: 3424.0,
+            },
         };
         assert_eq!(parse(READ, 4096), Some(expected));
     }

@@ -1,7 +1,7 @@
 //! A client that writes all the while that something else is measured. fio
 //! cannot tell afterwards how long the writes of a given time took.
 
-use crate::stats::p99;
+use crate::stats::Latency;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -45,11 +45,10 @@ impl Foreground {
 pub(crate) struct Writes(Vec<Write>);
 
 impl Writes {
-    /// Latency in microseconds that 99 percent of the writes stay below that
-    /// began in this time.
-    pub(crate) fn p99(&self, during: Range<Instant>) -> f64 {
+    /// How long those took that began in this time.
+    pub(crate) fn latency(&self, during: &Range<Instant>) -> Latency {
         let writes = self.0.iter().filter(|(began, _)| during.contains(began));
-        p99(writes.map(|(_, took)| *took).collect())
+        Latency::of(writes.map(|(_, took)| *took).collect())
     }
 }
 

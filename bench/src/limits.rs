@@ -2,8 +2,8 @@
 //! that they need and nothing else; and what a digest costs.
 
 use crate::Options;
-use crate::figures::Figures;
-use crate::stats::p99;
+use crate::figures::{Cost, Figures};
+use crate::stats::Latency;
 use hast_core::payload::{Checksum, Digest};
 use nix::time::{ClockId, clock_gettime};
 use std::fs::{File, OpenOptions};
@@ -34,10 +34,12 @@ pub(crate) fn measure(options: &Options) -> Figures {
     let files = ["from", "to"].map(|name| sandbox.write(name, vec![0x5a; COPIED as usize * PIECE]));
     let mut figures = Figures::default();
     for _ in 0..options.runs {
-        let times = echo(Duration::from_secs(options.seconds.into()));
-        let mean = times.iter().sum::<Duration>().as_secs_f64() / count(&times);
-        figures.add("echo 4k", "round trips/s", mean.recip());
-        figures.add("echo 4k p99", "us", p99(times));
+        let latency = echo(Duration::from_secs(options.seconds.into()));
+        let cost = Cost {
+            latency: Some(latency),
+            used: None,
+        };
+        figures.add_throughput("echo 4k", "requests/s", 1e6 / latency.mean, cost);
         let took = copy(&files[0], &files[1], COPIED);
         figures.add("copy 1m", "MB/s", mb_per_second(COPIED, took));
     }
@@ -48,13 +50,9 @@ pub(crate) fn mb_per_second(mib: u32, took: Duration) -> f64 {
     f64::from(mib) * 1.048_576 / took.as_secs_f64()
 }
 
-fn count(times: &[Duration]) -> f64 {
-    u32::try_from(times.len()).map_or(f64::INFINITY, f64::from)
-}
-
 /// Sends messages over TCP, one at a time, to a thread that sends them back;
 /// how long each took.
-fn echo(time: Duration) -> Vec<Duration> {
+fn echo(time: Duration) -> Latency {
     let (mut client, mut server) = connection();
     let mut message = [0x5a; MESSAGE];
     thread::scope(|scope| {
@@ -74,7 +72,7 @@ fn echo(time: Duration) -> Vec<Duration> {
         }
         // The server's thread ends with the connection.
         drop(client);
-        times
+        Latency::of(times)
     })
 }
 

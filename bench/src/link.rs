@@ -3,22 +3,20 @@
 //!
 //! What the link can do is measured through the same proxy in the same round: a
 //! byte that is sent back, and a stream that is sent as fast as it goes. With 32
-//! writes in flight no system completes more than 32 in a round trip.
+//! writes in flight no system completes more than 32 in a round trip. Processor
+//! time is that of the daemons, not of the proxy.
 
 use crate::Options;
 use crate::figures::{Bound, Figures, Goal};
-use crate::fio;
 use crate::limits::mb_per_second;
-use crate::resync::Bench;
-use crate::rows::{FILE_SIZE, Row, row};
-use crate::systems::{self, NAME, OVERHEAD, System, unix_uri};
+use crate::resync::{Bench, RANDOM};
+use crate::rows::{Row, row};
+use crate::sample::Sample;
+use crate::systems;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
-use testkit::chain::Chain;
-use testkit::hast::{Pair, Side};
-use testkit::process::Running;
 use testkit::proxy::{Direction, Proxy};
 
 /// Bytes a second of the link: 10 Gbit/s.
@@ -46,7 +44,7 @@ struct Distance {
     ping: &'static str,
     most: &'static str,
     stream: &'static str,
-    /// What is done over it, in the order of [`Ends::all`].
+    /// What is done over it, in the order of [`systems::over_a_link`].
     writes: [&'static str; 5],
     resync: &'static str,
 }
@@ -103,11 +101,11 @@ pub(crate) const GOALS: [Goal; 8] = [
 
 /// All of it, by round.
 pub(crate) fn measure(options: &Options) -> Figures {
-    let systems = Ends::all();
+    let systems = systems::over_a_link();
     let size = if options.quick { QUICK_SIZE } else { SIZE };
     let mut lagging = Bench::new(size, true);
     // The first has to allocate the files.
-    lagging.copies_random();
+    lagging.resync(&RANDOM);
     let mut figures = Figures::default();
     for _ in 0..options.runs {
         for distance in &DISTANCES {
@@ -116,15 +114,15 @@ pub(crate) fn measure(options: &Options) -> Figures {
             figures.add(distance.ping, "us", round_trip.as_secs_f64() * 1e6);
             let most = f64::from(DEPTH) / round_trip.as_secs_f64();
             figures.add(distance.most, "requests/s", most);
-            for (ends, name) in systems.iter().zip(distance.writes) {
-                lengthen(ends.proxy(), trip);
-                let done = fio::run(&ends.uri(), &WRITES, options.seconds);
-                figures.add(name, "requests/s", done.iops);
+            for (system, name) in systems.iter().zip(distance.writes) {
+                lengthen(system.link(), trip);
+                let sample = Sample::take(system, &WRITES, options.seconds);
+                figures.add_sample(name, &WRITES, &sample);
             }
             let took = stream(trip, size);
             figures.add(distance.stream, "MB/s", mb_per_second(size, took));
-            lengthen(&lagging.pair.proxies[Side::A as usize], trip);
-            figures.add(distance.resync, "MB/s", lagging.copies_random());
+            lengthen(lagging.link(), trip);
+            lagging.measure(&RANDOM, distance.resync, &mut figures);
         }
     }
     figures
@@ -134,79 +132,6 @@ fn lengthen(proxy: &Proxy, round_trip: Duration) {
     for direction in [Direction::ToTarget, Direction::ToClient] {
         proxy.limit(direction, RATE);
         proxy.delay(direction, round_trip / 2);
-    }
-}
-
-/// A system with a proxy between its two ends.
-enum Ends {
-    Gate {
-        chain: Box<Chain>,
-        proxy: Proxy,
-        _client: Running,
-    },
-    Pair(Box<Pair>),
-    /// nbdkit's.
-    Peer {
-        system: System,
-        proxy: Proxy,
-    },
-}
-
-impl Ends {
-    fn all() -> [Self; 5] {
-        [
-            Self::gate(),
-            Self::pair("replication fullsync"),
-            Self::pair("replication memsync"),
-            Self::pair("replication async"),
-            Self::peer(),
-        ]
-    }
-
-    fn gate() -> Self {
-        let chain = Box::new(Chain::new(FILE_SIZE));
-        let proxy = Proxy::start(chain.server).expect("a proxy");
-        let client = chain.ggatec_via(proxy.address().port(), &["create", "-v"]);
-        chain.socket("ggate0");
-        Self::Gate {
-            chain,
-            proxy,
-            _client: client,
-        }
-    }
-
-    fn pair(settings: &str) -> Self {
-        let mut pair = Pair::new(&[NAME], FILE_SIZE + OVERHEAD, settings);
-        systems::join(&mut pair, ["hastd"; 2]);
-        Self::Pair(Box::new(pair))
-    }
-
-    fn peer() -> Self {
-        let mut proxy = None;
-        let system = systems::two_hops_via(|server| {
-            let started = Proxy::start(server).expect("a proxy");
-            proxy.insert(started).address()
-        });
-        Self::Peer {
-            system,
-            proxy: proxy.expect("it has been asked for"),
-        }
-    }
-
-    /// What everything passes through.
-    fn proxy(&self) -> &Proxy {
-        match self {
-            Self::Gate { proxy, .. } | Self::Peer { proxy, .. } => proxy,
-            Self::Pair(pair) => &pair.proxies[Side::A as usize],
-        }
-    }
-
-    fn uri(&self) -> String {
-        match self {
-            Self::Gate { chain, .. } => unix_uri(&chain.socket("ggate0")),
-            Self::Pair(pair) => unix_uri(&pair.socket(Side::A, NAME)),
-            Self::Peer { system, .. } => system.uri.clone(),
-        }
     }
 }
 

@@ -32,10 +32,15 @@
 //! changing order, and what counts are the ratios of the medians over all
 //! rounds, with the lowest and highest ratio of one round beside them.
 //!
+//! Each throughput comes with what it took: how long requests waited (mean and
+//! p99), processor time of all daemons, and the peak of each one's memory. A
+//! synchronisation has no requests that somebody waits for, and what a machine
+//! can do at most no daemons; these columns are empty then.
+//!
 //! It ends with 1 when something does not work (an I/O error, a program that
 //! fails), never because something is slow. `--quick` is for that: one short
-//! round, 256 MiB for `resync`, and 128 MiB for that of `link`. The tables go to standard output, all figures to
-//! `target/bench.json`.
+//! round, 256 MiB for `resync`, and 128 MiB for that of `link`. The tables go to
+//! standard output, all figures to `target/bench.json`.
 
 mod figures;
 mod fio;
@@ -48,13 +53,15 @@ mod process;
 mod report;
 mod resync;
 mod rows;
+mod sample;
 mod sparse;
 mod stats;
 mod systems;
 mod trials;
 
-use report::{Measured, Sample};
+use report::Measured;
 use rows::{Aspect, Group, Row};
+use sample::Sample;
 use std::process::ExitCode;
 use systems::System;
 use trials::Trial;
@@ -173,7 +180,7 @@ fn measure(options: &Options, rows: &[&'static Row], systems: &[System]) -> Vec<
             }
             for step in 0..systems.len() {
                 let which = (round + step) % systems.len();
-                samples[which].push(sample(&systems[which], row, options.seconds));
+                samples[which].push(Sample::take(&systems[which], row, options.seconds));
             }
         }
         Measured {
@@ -183,18 +190,4 @@ fn measure(options: &Options, rows: &[&'static Row], systems: &[System]) -> Vec<
         }
     };
     rows.iter().map(measure_row).collect()
-}
-
-/// One measurement.
-fn sample(system: &System, row: &Row, seconds: u32) -> Sample {
-    for daemon in &system.daemons {
-        daemon.forget_peak();
-    }
-    let before = system.cpu();
-    let done = fio::run(&system.uri, row, seconds);
-    Sample {
-        fio: done,
-        cpu: system.cpu() - before,
-        peaks: system.daemons.iter().map(process::Daemon::peak).collect(),
-    }
 }

@@ -5,8 +5,9 @@
 use crate::Options;
 use crate::figures::{Bound, Figures, Goal};
 use crate::fio;
-use crate::process::Daemon;
+use crate::process::{Daemon, Used};
 use crate::rows::{self, Row};
+use crate::sample::Sample;
 use crate::systems::{self, System};
 use std::thread;
 use std::time::Duration;
@@ -61,7 +62,8 @@ pub(crate) fn measure(options: &Options) -> Figures {
     for start in systems {
         let system = start();
         for _ in 0..options.runs {
-            let peaks = peaks(&system, options.seconds);
+            let (sample, peaks) = peaks(&system, options.seconds);
+            figures.add_sample(system.name, &BUSY, &sample);
             for (daemon, peak) in system.daemons.iter().zip(peaks) {
                 figures.add(&format!("{} {}", system.name, daemon.name), "MiB", peak);
             }
@@ -71,21 +73,25 @@ pub(crate) fn measure(options: &Options) -> Figures {
     figures
 }
 
-/// The most that each daemon had while fio wrote.
-fn peaks(system: &System, seconds: u32) -> Vec<f64> {
+/// What fio wrote, and the most that each daemon had meanwhile.
+fn peaks(system: &System, seconds: u32) -> (Sample, Vec<f64>) {
     let now = || system.daemons.iter().map(Daemon::pss);
     let mut peaks: Vec<f64> = now().collect();
     let uri = system.uri.as_str();
-    thread::scope(|scope| {
-        let client = scope.spawn(move || fio::run(uri, &BUSY, seconds));
-        while !client.is_finished() {
-            for (peak, now) in peaks.iter_mut().zip(now()) {
-                *peak = peak.max(now);
+    let run = || {
+        thread::scope(|scope| {
+            let client = scope.spawn(move || fio::run(uri, &BUSY, seconds));
+            while !client.is_finished() {
+                for (peak, now) in peaks.iter_mut().zip(now()) {
+                    *peak = peak.max(now);
+                }
+                thread::sleep(INTERVAL);
             }
-            thread::sleep(INTERVAL);
-        }
-    });
-    peaks
+            client.join().expect("what fio did")
+        })
+    };
+    let (fio, used) = Used::during(&system.daemons, run);
+    (Sample { fio, used }, peaks)
 }
 
 /// What the largest of the workers of many idle pairs has.

@@ -4,12 +4,13 @@
 
 use crate::Options;
 use crate::figures::{Bound, Figures, Goal};
-use crate::fio;
 use crate::rows::{Row, row};
-use crate::systems::{self, unix_uri};
+use crate::sample::Sample;
+use crate::systems::{self, System, unix_uri};
 use std::fs::File;
+use std::rc::Rc;
 use testkit::hast::Pair;
-use testkit::process::{Running, Sandbox, free_port, wait_for_file, wait_for_port};
+use testkit::process::{Sandbox, free_port, wait_for_file, wait_for_port};
 
 /// Bytes of the provider: no more extents than a node keeps dirty, so that
 /// writes, and not stores of the map, are measured.
@@ -35,15 +36,17 @@ const fn goal([one, many]: [&'static str; 2]) -> Goal {
 
 /// All systems with both depths, by round.
 pub(crate) fn measure(options: &Options) -> Figures {
-    let (gate, _gate) = gate();
-    let (primary, _primary) = pair(["slow_hastd", "hastd"]);
-    let (secondary, _secondary) = pair(["hastd", "slow_hastd"]);
+    let systems = [
+        (gate(), GATE),
+        (pair("primary", ["slow_hastd", "hastd"]), PRIMARY),
+        (pair("secondary", ["hastd", "slow_hastd"]), SECONDARY),
+    ];
     let mut figures = Figures::default();
     for _ in 0..options.runs {
-        for (uri, names) in [(&gate, GATE), (&primary, PRIMARY), (&secondary, SECONDARY)] {
+        for (system, names) in &systems {
             for (row, name) in [&ONE, &MANY].into_iter().zip(names) {
-                let done = fio::run(uri, row, options.seconds);
-                figures.add(name, "requests/s", done.iops);
+                let sample = Sample::take(system, row, options.seconds);
+                figures.add_sample(name, row, &sample);
             }
         }
     }
@@ -51,8 +54,8 @@ pub(crate) fn measure(options: &Options) -> Figures {
 }
 
 /// ggatec and a slow ggated.
-fn gate() -> (String, (Sandbox, [Running; 2])) {
-    let sandbox = Sandbox::new();
+fn gate() -> System {
+    let sandbox = Rc::new(Sandbox::new());
     let image = sandbox.file("disk.img");
     let file = File::create(&image).expect("a file");
     file.set_len(SIZE).expect("a file");
@@ -65,13 +68,14 @@ fn gate() -> (String, (Sandbox, [Running; 2])) {
     let client = sandbox.spawn("ggatec", ["create", "-v", "-p", &text, "127.0.0.1", image]);
     let socket = sandbox.run_dir().join("ggate0");
     wait_for_file(&socket);
-    (unix_uri(&socket), (sandbox, [client, server]))
+    let programs = vec![("ggatec", client), ("slow_ggated", server)];
+    systems::system("ggated", unix_uri(&socket), programs, &sandbox, None)
 }
 
 /// Both nodes of a pair in fullsync, by these programs.
-fn pair(programs: [&str; 2]) -> (String, Pair) {
+fn pair(name: &'static str, programs: [&str; 2]) -> System {
     let settings = "replication fullsync";
-    let mut pair = Pair::new(&[systems::NAME], SIZE + systems::OVERHEAD, settings);
+    let pair = Pair::new(&[systems::NAME], SIZE + systems::OVERHEAD, settings);
     pair.configure_without_proxies(settings);
-    (systems::join(&mut pair, programs), pair)
+    systems::joined(name, pair, programs)
 }

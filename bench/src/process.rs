@@ -7,6 +7,40 @@ use std::fs;
 /// Linux.
 const TICKS: f64 = 100.0;
 
+/// What daemons took for something.
+#[derive(Clone, Debug)]
+pub(crate) struct Used {
+    /// Seconds of processor time of all of them.
+    pub(crate) cpu: f64,
+    /// Most resident memory of each in MiB.
+    pub(crate) peaks: Vec<f64>,
+}
+
+impl Used {
+    /// Runs something, and what daemons use meanwhile.
+    pub(crate) fn during<T>(daemons: &[Daemon], run: impl FnOnce() -> T) -> (T, Self) {
+        for daemon in daemons {
+            daemon.forget_peak();
+        }
+        let before = Self::so_far(daemons);
+        let result = run();
+        let after = Self::so_far(daemons);
+        let used = Self {
+            cpu: after.cpu - before.cpu,
+            ..after
+        };
+        (result, used)
+    }
+
+    /// What daemons have used since they were started.
+    pub(crate) fn so_far(daemons: &[Daemon]) -> Self {
+        Self {
+            cpu: daemons.iter().map(Daemon::cpu).sum(),
+            peaks: daemons.iter().map(Daemon::peak).collect(),
+        }
+    }
+}
+
 /// A program under measurement.
 #[derive(Debug)]
 pub(crate) struct Daemon {
@@ -26,7 +60,7 @@ impl Daemon {
 
     /// Seconds of processor time so far, of the program and of the kernel on
     /// its behalf.
-    pub(crate) fn cpu(&self) -> f64 {
+    fn cpu(&self) -> f64 {
         let stat = self.read("stat");
         // Behind the name, which may hold anything: state is the first.
         let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
@@ -38,13 +72,13 @@ impl Daemon {
     }
 
     /// Begins anew to measure [`Self::peak`].
-    pub(crate) fn forget_peak(&self) {
+    fn forget_peak(&self) {
         let path = format!("/proc/{}/clear_refs", self.pid);
         fs::write(&path, "5").unwrap_or_else(|error| panic!("{}: {path}: {error}", self.name));
     }
 
     /// The most memory that was resident, in MiB.
-    pub(crate) fn peak(&self) -> f64 {
+    fn peak(&self) -> f64 {
         self.mib("status", "VmHWM:")
     }
 

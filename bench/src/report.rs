@@ -1,21 +1,14 @@
 //! The table and the JSON file.
 
-use crate::figures::{Bound, Figure, Figures};
+use crate::figures::{Bound, Cost, Figure, Figures};
 use crate::fio::Done;
+use crate::process::Used;
 use crate::rows::{Aspect, Row, Target};
-use crate::stats::{Spread, median};
+use crate::sample::Sample;
+use crate::stats::{Latency, Spread, median};
 use crate::systems::System;
 use crate::trials::Trial;
 use std::fmt::Write;
-
-/// One measurement.
-pub(crate) struct Sample {
-    pub(crate) fio: Done,
-    /// Seconds of processor time of all daemons.
-    pub(crate) cpu: f64,
-    /// Most resident memory of each daemon in MiB.
-    pub(crate) peaks: Vec<f64>,
-}
 
 /// A row's measurements, by system and round.
 pub(crate) struct Measured {
@@ -35,8 +28,8 @@ impl Measured {
     fn standing(&self, target: &Target, system: usize, by: usize) -> Spread {
         let figure = |sample: &Sample| match target.aspect {
             Aspect::Throughput => sample.fio.iops,
-            Aspect::P99 => sample.fio.p99,
-            Aspect::Cpu | Aspect::Digests => sample.cpu / sample.fio.requests,
+            Aspect::P99 => sample.fio.latency.p99,
+            Aspect::Cpu | Aspect::Digests => sample.used.cpu / sample.fio.requests,
         };
         let rounds = |system: usize| self.samples[system].iter().map(figure);
         let theirs: Vec<f64> = rounds(by).collect();
@@ -49,31 +42,22 @@ impl Measured {
         }
     }
 
-    /// Seconds of processor time per 100,000 requests, or per GiB.
-    fn cost(&self, sample: &Sample) -> f64 {
-        let requests = sample.fio.requests;
-        let units = if self.row.is_sequential() {
-            requests * f64::from(self.row.block) / f64::from(1 << 30)
-        } else {
-            requests / 100_000.0
-        };
-        sample.cpu / units
+    fn peaks(&self, system: usize) -> String {
+        peaks(self.samples[system].iter().map(|s| s.used.peaks.as_slice()))
     }
+}
 
-    /// Requests per second, or MB/s.
-    fn throughput(&self, sample: &Sample) -> f64 {
-        if self.row.is_sequential() {
-            sample.fio.iops * f64::from(self.row.block) / 1e6
-        } else {
-            sample.fio.iops
+/// The highest of each daemon in all rounds.
+fn peaks<'a>(rounds: impl Iterator<Item = &'a [f64]>) -> String {
+    let highest = rounds.fold(Vec::new(), |mut highest: Vec<f64>, peaks| {
+        highest.resize(peaks.len(), 0.0);
+        for (highest, peak) in highest.iter_mut().zip(peaks) {
+            *highest = highest.max(*peak);
         }
-    }
-
-    fn peaks(&self, system: usize) -> Vec<f64> {
-        let samples = &self.samples[system];
-        let most = |daemon: usize| samples.iter().map(|s| s.peaks[daemon]).fold(0.0, f64::max);
-        (0..samples[0].peaks.len()).map(most).collect()
-    }
+        highest
+    });
+    let mib: Vec<String> = highest.iter().map(|mib| format!("{mib:.0}")).collect();
+    mib.join("+")
 }
 
 /// For people.
@@ -88,17 +72,16 @@ row                system        throughput   mean us  p99 us    CPU s  RSS
     );
     for m in measured {
         for (n, system) in systems.iter().enumerate() {
-            let peaks: Vec<String> = m.peaks(n).iter().map(|mib| format!("{mib:.0}")).collect();
             let _ = writeln!(
                 table,
                 "{:18} {:12} {:11.0} {:9.0} {:7.0} {:8.2}  {}",
                 m.row.name,
                 system.name,
-                m.median(n, |s| m.throughput(s)),
-                m.median(n, |s| s.fio.mean),
-                m.median(n, |s| s.fio.p99),
-                m.median(n, |s| m.cost(s)),
-                peaks.join("+"),
+                m.median(n, |s| s.throughput(m.row)),
+                m.median(n, |s| s.fio.latency.mean),
+                m.median(n, |s| s.fio.latency.p99),
+                m.median(n, |s| s.cost(m.row)),
+                m.peaks(n),
             );
         }
     }
@@ -122,21 +105,25 @@ row                system        throughput   mean us  p99 us    CPU s  RSS
 pub(crate) fn figures_table(trial: Trial, figures: &Figures) -> String {
     let mut table = String::from(
         "
-group              figure                      median    lowest   highest
+Latency in microseconds. CPU: seconds of all daemons per 100,000 requests, per
+GiB of MB/s. RSS: peaks in MiB.
+
+group    figure                      median    lowest   highest                 mean us  p99 us    CPU s  RSS
 ",
     );
     for figure in &figures.0 {
         let spread = Spread::of(&figure.rounds);
-        let _ = writeln!(
-            table,
-            "{:18} {:24} {:9.1} {:9.1} {:9.1} {}",
+        let line = format!(
+            "{:8} {:24} {:9.1} {:9.1} {:9.1} {:14} {}",
             trial.name(),
             figure.name,
             spread.median,
             spread.lowest,
             spread.highest,
             figure.unit,
+            costs(&figure.costs),
         );
+        let _ = writeln!(table, "{}", line.trim_end());
     }
     if !trial.goals().is_empty() {
         table.push_str(VERDICTS);
@@ -148,6 +135,26 @@ group              figure                      median    lowest   highest
         table.push_str(&verdict(trial.name(), &what, standing, goal.bound));
     }
     table
+}
+
+/// The rest of a figure's line.
+fn costs(costs: &[Cost]) -> String {
+    let median_of = |value: &dyn Fn(&Cost) -> Option<f64>, decimals: usize| {
+        let values: Option<Vec<f64>> = costs.iter().map(value).collect();
+        let values = values.filter(|values| !values.is_empty());
+        values.map_or(String::new(), |values| {
+            format!("{:.decimals$}", median(values.into_iter()))
+        })
+    };
+    let latency = |cost: &Cost| cost.latency;
+    let used = costs.iter().filter_map(|cost| cost.used.as_ref());
+    format!(
+        "{:>9} {:>7} {:>8}  {}",
+        median_of(&|cost| latency(cost).map(|latency| latency.mean), 0),
+        median_of(&|cost| latency(cost).map(|latency| latency.p99), 0),
+        median_of(&|cost| cost.used.as_ref().map(|used| used.cpu), 2),
+        peaks(used.map(|used| used.peaks.as_slice())),
+    )
 }
 
 /// What is above lines of [`verdict`].
@@ -190,11 +197,12 @@ pub(crate) fn json(measured: &[Measured], systems: &[System]) -> Vec<String> {
 pub(crate) fn figures_json(trial: Trial, figures: &Figures) -> Vec<String> {
     let figure_json = |figure: &Figure| {
         format!(
-            "{{\"group\":{},\"figure\":{},\"unit\":{},\"rounds\":[{}]}}",
+            "{{\"group\":{},\"figure\":{},\"unit\":{},\"rounds\":[{}],\"costs\":[{}]}}",
             quoted(trial.name()),
             quoted(&figure.name),
             quoted(figure.unit),
             numbers(&figure.rounds),
+            costs_json(&figure.costs),
         )
     };
     figures.0.iter().map(figure_json).collect()
@@ -213,13 +221,31 @@ fn sample_json(sample: &Sample) -> String {
     let Done {
         requests,
         iops,
-        mean,
-        p99,
+        latency: Latency { mean, p99 },
     } = sample.fio;
     format!(
         "{{\"requests\":{requests},\"iops\":{iops},\"mean_us\":{mean},\"p99_us\":{p99},\
          \"cpu_s\":{:.2},\"peak_rss_mib\":[{}]}}",
-        sample.cpu,
-        numbers(&sample.peaks),
+        sample.used.cpu,
+        numbers(&sample.used.peaks),
     )
+}
+
+/// Processor time is that of the table: by request or GiB, not of the round.
+fn costs_json(costs: &[Cost]) -> String {
+    let cost_json = |cost: &Cost| {
+        let mut members = Vec::new();
+        if let Some(Latency { mean, p99 }) = cost.latency {
+            members.push(format!("\"mean_us\":{mean},\"p99_us\":{p99}"));
+        }
+        if let Some(Used { cpu, peaks }) = &cost.used {
+            let peaks = numbers(peaks);
+            members.push(format!(
+                "\"cpu_s_per_100k_or_gib\":{cpu:.3},\"peak_rss_mib\":[{peaks}]"
+            ));
+        }
+        format!("{{{}}}", members.join(","))
+    };
+    let costs: Vec<String> = costs.iter().map(cost_json).collect();
+    costs.join(",")
 }

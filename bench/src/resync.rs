@@ -6,9 +6,12 @@
 //! connection until the primary says that both nodes have the same.
 
 use crate::Options;
-use crate::figures::{Bound, Figures, Goal};
+use crate::figures::{Bound, Cost, Figures, Goal};
 use crate::foreground::Foreground;
 use crate::limits::{copy, mb_per_second};
+use crate::process::Used;
+use crate::stats::Latency;
+use crate::systems::{self, NAME};
 use std::fs::File;
 use std::io::Read;
 use std::ops::Range;
@@ -17,6 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use testkit::hast::{Pair, Side};
 use testkit::nbd::Client;
+use testkit::proxy::Proxy;
 
 /// MiB of the resource, and with `--quick`.
 const SIZE: u32 = 2048;
@@ -24,9 +28,6 @@ const QUICK_SIZE: u32 = 256;
 
 /// MiB that metadata and map take of a component.
 const OVERHEAD: u32 = 1;
-
-/// The resource.
-const NAME: &str = "data";
 
 /// How long a synchronisation may take.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -48,7 +49,7 @@ const fn goal(figure: &'static str, by: &'static str, bound: Bound) -> Goal {
 }
 
 /// What is copied, and how.
-struct Case {
+pub(crate) struct Case {
     name: &'static str,
     settings: &'static str,
     zeros: bool,
@@ -56,8 +57,11 @@ struct Case {
     load: bool,
 }
 
+/// What does not get smaller on its way.
+pub(crate) const RANDOM: Case = case("random", "", false, false);
+
 const CASES: [Case; 4] = [
-    case("random", "", false, false),
+    RANDOM,
     case("crc32", "checksum crc32", false, false),
     case("zeros", "", true, false),
     case("under load", "", false, true),
@@ -77,18 +81,17 @@ pub(crate) fn measure(options: &Options) -> Figures {
     let mut bench = Bench::new(if options.quick { QUICK_SIZE } else { SIZE }, false);
     let mut figures = Figures::default();
     // The first has to allocate the files.
-    bench.resync(&CASES[0]);
+    bench.resync(&RANDOM);
     bench.copy();
     for round in 0..options.runs {
-        figures.add("copy loop", "MB/s", bench.speed(bench.copy()));
+        let copied = mb_per_second(bench.size, bench.copy());
+        figures.add("copy loop", "MB/s", copied);
         for step in 0..CASES.len() {
             let case = &CASES[(round + step) % CASES.len()];
             if case.load {
-                bench.resync_under_load(case, options.seconds, &mut figures);
+                bench.measure_under_load(case, options.seconds, &mut figures);
             } else {
-                let during = bench.resync(case);
-                let speed = bench.speed(during.end - during.start);
-                figures.add(case.name, "MB/s", speed);
+                bench.measure(case, case.name, &mut figures);
             }
         }
     }
@@ -97,7 +100,7 @@ pub(crate) fn measure(options: &Options) -> Figures {
 
 /// A pair whose secondary misses everything, time and again.
 pub(crate) struct Bench {
-    pub(crate) pair: Pair,
+    pair: Pair,
     /// Whether the nodes reach one another through the pair's proxies.
     proxied: bool,
     /// MiB of the resource.
@@ -129,8 +132,9 @@ impl Bench {
         }
     }
 
-    fn speed(&self, took: Duration) -> f64 {
-        mb_per_second(self.size, took)
+    /// The link between the nodes, if they are proxied.
+    pub(crate) fn link(&self) -> &Proxy {
+        &self.pair.proxies[Side::A as usize]
     }
 
     /// As much as a synchronisation copies, from the same file.
@@ -188,31 +192,56 @@ impl Bench {
         Instant::now()
     }
 
-    /// How fast random data are copied, in MB/s.
-    pub(crate) fn copies_random(&mut self) -> f64 {
-        let during = self.resync(&CASES[0]);
-        self.speed(during.end - during.start)
-    }
-
-    fn resync(&mut self, case: &Case) -> Range<Instant> {
+    /// Lets the secondary catch up; from when until when it was behind.
+    pub(crate) fn resync(&mut self, case: &Case) -> Range<Instant> {
         self.diverge(case);
         self.meet();
         self.converge()
     }
 
+    /// The same, as a figure.
+    pub(crate) fn measure(&mut self, case: &Case, figure: &str, figures: &mut Figures) {
+        let during = self.resync(case);
+        self.add(figure, &during, self.used(), None, figures);
+    }
+
     /// The same beside clients, and how much longer than afterwards they have
     /// to wait.
-    fn resync_under_load(&mut self, case: &Case, seconds: u32, figures: &mut Figures) {
+    fn measure_under_load(&mut self, case: &Case, seconds: u32, figures: &mut Figures) {
         self.diverge(case);
         let socket = self.meet();
         let foreground = Foreground::start(&socket);
         let during = self.converge();
+        let used = self.used();
         thread::sleep(Duration::from_secs(seconds.into()));
         let after = during.end..Instant::now();
         let writes = foreground.end();
-        let speed = self.speed(during.end - during.start);
-        figures.add(case.name, "MB/s", speed);
-        figures.add("clients' p99 in resync", "us", writes.p99(during));
-        figures.add("clients' p99", "us", writes.p99(after));
+        let [latency, later] = [&during, &after].map(|time| writes.latency(time));
+        self.add(case.name, &during, used, Some(latency), figures);
+        figures.add("clients' p99 in resync", "us", latency.p99);
+        figures.add("clients' p99", "us", later.p99);
+    }
+
+    fn add(
+        &self,
+        figure: &str,
+        during: &Range<Instant>,
+        used: Used,
+        latency: Option<Latency>,
+        figures: &mut Figures,
+    ) {
+        let speed = mb_per_second(self.size, during.end - during.start);
+        let used = Some(used);
+        figures.add_throughput(figure, "MB/s", speed, Cost { latency, used });
+    }
+
+    /// What the workers have used since they were started, which was for
+    /// copying.
+    fn used(&self) -> Used {
+        let used = Used::so_far(&systems::workers(&self.pair));
+        Used {
+            cpu: used.cpu / f64::from(self.size) * 1024.0,
+            ..used
+        }
     }
 }

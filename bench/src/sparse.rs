@@ -6,8 +6,8 @@
 
 use crate::Options;
 use crate::figures::{Bound, Figures, Goal};
-use crate::fio;
 use crate::rows::{Row, row};
+use crate::sample::Sample;
 use crate::systems;
 use testkit::hast::Pair;
 
@@ -29,11 +29,11 @@ pub(crate) fn measure(options: &Options) -> Figures {
         for step in 0..SIZES.len() {
             let (name, size) = SIZES[(round + step) % SIZES.len()];
             let settings = "replication fullsync";
-            let mut pair = Pair::new(&[systems::NAME], size, settings);
+            let pair = Pair::new(&[systems::NAME], size, settings);
             pair.configure_without_proxies(settings);
-            let uri = systems::join(&mut pair, ["hastd"; 2]);
-            let done = fio::run(&uri, &WRITES, options.seconds);
-            figures.add(name, "requests/s", done.iops);
+            let system = systems::joined(name, pair, ["hastd"; 2]);
+            let sample = Sample::take(&system, &WRITES, options.seconds);
+            figures.add_sample(name, &WRITES, &sample);
         }
     }
     figures

@@ -9,10 +9,25 @@ pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     values[(values.len() - 1) / 2]
 }
 
-/// What 99 percent stay below, in microseconds.
-pub(crate) fn p99(mut times: Vec<Duration>) -> f64 {
-    times.sort_unstable();
-    times[(times.len() - 1) * 99 / 100].as_secs_f64() * 1e6
+/// How long requests take, in microseconds.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Latency {
+    pub(crate) mean: f64,
+    /// What 99 percent stay below.
+    pub(crate) p99: f64,
+}
+
+impl Latency {
+    /// Of requests that took these times; there must be one.
+    pub(crate) fn of(mut times: Vec<Duration>) -> Self {
+        times.sort_unstable();
+        let sum: f64 = times.iter().map(Duration::as_secs_f64).sum();
+        let count: f64 = times.iter().map(|_| 1.0).sum();
+        Self {
+            mean: sum / count * 1e6,
+            p99: times[(times.len() - 1) * 99 / 100].as_secs_f64() * 1e6,
+        }
+    }
 }
 
 /// A value by round, in short.
@@ -62,7 +77,9 @@ mod tests {
     #[test]
     fn one_in_a_hundred_may_take_longer() {
         let mut times = vec![Duration::from_micros(5); 99];
-        times.insert(40, Duration::from_secs(1));
-        assert!((p99(times) - 5.0).abs() < 1e-6);
+        times.insert(40, Duration::from_micros(505));
+        let latency = Latency::of(times);
+        assert!((latency.p99 - 5.0).abs() < 1e-6, "{latency:?}");
+        assert!((latency.mean - 10.0).abs() < 1e-6, "{latency:?}");
     }
 }

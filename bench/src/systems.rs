@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 use testkit::hast::{Pair, Side};
 use testkit::process::{Running, Sandbox, free_port, wait_for_file, wait_for_port};
+use testkit::proxy::Proxy;
 
 /// The resource of a pair.
 pub(crate) const NAME: &str = "data";
@@ -28,7 +29,7 @@ pub(crate) struct System {
     /// Those whose processor time and memory it costs.
     pub(crate) daemons: Vec<Daemon>,
     /// What runs, and where its files are.
-    _keep: Keep,
+    keep: Keep,
 }
 
 /// Whatever must live as long as a system.
@@ -36,16 +37,39 @@ enum Keep {
     Programs {
         _running: Vec<Running>,
         _sandbox: Rc<Sandbox>,
+        link: Option<Proxy>,
     },
-    Pair {
-        _pair: Box<Pair>,
-    },
+    Pair(Box<Pair>),
 }
 
 impl System {
-    /// Seconds of processor time of all its daemons.
-    pub(crate) fn cpu(&self) -> f64 {
-        self.daemons.iter().map(Daemon::cpu).sum()
+    /// The link between the ends of a system of [`over_a_link`].
+    pub(crate) fn link(&self) -> &Proxy {
+        match &self.keep {
+            Keep::Programs { link, .. } => link.as_ref().expect("a system over a link"),
+            Keep::Pair(pair) => &pair.proxies[Side::A as usize],
+        }
+    }
+}
+
+/// How the ends of a system reach one another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Way {
+    Direct,
+    /// Through a proxy.
+    Link,
+}
+
+impl Way {
+    /// Where a server is reached.
+    fn to(self, server: SocketAddr) -> (SocketAddr, Option<Proxy>) {
+        match self {
+            Self::Direct => (server, None),
+            Self::Link => {
+                let proxy = Proxy::start(server).expect("a proxy");
+                (proxy.address(), Some(proxy))
+            }
+        }
     }
 }
 
@@ -55,8 +79,8 @@ pub(crate) fn start(group: Group) -> Vec<System> {
     let image = image(&sandbox);
     match group {
         Group::Ggate => vec![
-            ggate(&sandbox, &image),
-            two_hops(&sandbox, &image, |server| server),
+            ggate(&sandbox, &image, Way::Direct),
+            two_hops(&sandbox, &image, Way::Direct),
             one_hop(&sandbox, &image),
             qemu(&sandbox, &image),
         ],
@@ -64,8 +88,8 @@ pub(crate) fn start(group: Group) -> Vec<System> {
             hast("fullsync", "replication fullsync"),
             hast("memsync", "replication memsync"),
             hast("async", "replication async"),
-            ggate(&sandbox, &image),
-            two_hops(&sandbox, &image, |server| server),
+            ggate(&sandbox, &image, Way::Direct),
+            two_hops(&sandbox, &image, Way::Direct),
             one_hop_unix(&sandbox, &image),
         ],
         Group::Checksum => vec![
@@ -74,6 +98,19 @@ pub(crate) fn start(group: Group) -> Vec<System> {
             hast("sha256", "replication fullsync\nchecksum sha256"),
         ],
     }
+}
+
+/// Systems between whose ends there is a link.
+pub(crate) fn over_a_link() -> [System; 5] {
+    let sandbox = Rc::new(Sandbox::new());
+    let image = image(&sandbox);
+    [
+        ggate(&sandbox, &image, Way::Link),
+        filled("fullsync", "replication fullsync", Way::Link),
+        filled("memsync", "replication memsync", Way::Link),
+        filled("async", "replication async", Way::Link),
+        two_hops(&sandbox, &image, Way::Link),
+    ]
 }
 
 /// A file without zeros, all of it in memory.
@@ -87,12 +124,15 @@ fn image(sandbox: &Sandbox) -> PathBuf {
     path
 }
 
-fn ggate(sandbox: &Rc<Sandbox>, image: &Path) -> System {
+fn ggate(sandbox: &Rc<Sandbox>, image: &Path, way: Way) -> System {
     sandbox.write("exports", format!("127.0.0.1 RW {}\n", image.display()));
     let port = free_port();
     let text = port.to_string();
     let server = sandbox.spawn("ggated", ["-v", "-p", &text, "-F", "pid", "exports"]);
-    wait_for_port(([127, 0, 0, 1], port).into());
+    let address = ([127, 0, 0, 1], port).into();
+    wait_for_port(address);
+    let (address, link) = way.to(address);
+    let text = address.port().to_string();
     let image = image.to_str().expect("a path in UTF-8");
     let client = sandbox.spawn("ggatec", ["create", "-v", "-p", &text, "127.0.0.1", image]);
     client.wait_for_line("ggate0");
@@ -102,6 +142,7 @@ fn ggate(sandbox: &Rc<Sandbox>, image: &Path) -> System {
         unix_uri(&socket),
         vec![("ggatec", client), ("ggated", server)],
         sandbox,
+        link,
     )
 }
 
@@ -109,52 +150,50 @@ fn ggate(sandbox: &Rc<Sandbox>, image: &Path) -> System {
 pub(crate) fn ggate_alone() -> System {
     let sandbox = Rc::new(Sandbox::new());
     let image = image(&sandbox);
-    ggate(&sandbox, &image)
+    ggate(&sandbox, &image, Way::Direct)
 }
 
-/// nbdkit's two hops, the second one through something else.
-pub(crate) fn two_hops_via(via: impl FnOnce(SocketAddr) -> SocketAddr) -> System {
-    let sandbox = Rc::new(Sandbox::new());
-    let image = image(&sandbox);
-    two_hops(&sandbox, &image, via)
-}
-
-/// Both nodes of a pair, in sync.
+/// Both nodes of a pair, in sync, without zeros, so that nothing is a hole.
 pub(crate) fn hast(name: &'static str, settings: &str) -> System {
-    let mut pair = Pair::new(&[NAME], FILE_SIZE + OVERHEAD, settings);
-    pair.configure_without_proxies(settings);
+    filled(name, settings, Way::Direct)
+}
+
+fn filled(name: &'static str, settings: &str, way: Way) -> System {
+    let pair = Pair::new(&[NAME], FILE_SIZE + OVERHEAD, settings);
+    if way == Way::Direct {
+        pair.configure_without_proxies(settings);
+    }
     for side in [Side::A, Side::B] {
         fill(&pair, side);
     }
-    let uri = join(&mut pair, ["hastd"; 2]);
-    let worker = |side| pair.worker(side, NAME).expect("a worker");
-    let daemons = vec![
-        Daemon::new("primary", worker(Side::A)),
-        Daemon::new("secondary", worker(Side::B)),
-    ];
-    System {
-        name,
-        uri,
-        daemons,
-        _keep: Keep::Pair {
-            _pair: Box::new(pair),
-        },
-    }
+    joined(name, pair, ["hastd"; 2])
 }
 
-/// Starts the nodes of a pair, `a` as primary, by these programs; when they
-/// are in sync, how to reach the provider.
-pub(crate) fn join(pair: &mut Pair, programs: [&str; 2]) -> String {
+/// A pair, its nodes started by these programs, in sync.
+pub(crate) fn joined(name: &'static str, mut pair: Pair, programs: [&str; 2]) -> System {
     for (side, role) in [(Side::B, "secondary"), (Side::A, "primary")] {
         pair.start_program(side, programs[side as usize]);
         pair.role(side, role);
     }
     let socket = pair.wait_for_provider(Side::A, NAME);
     pair.wait_for_sync(Side::A, NAME, PATIENCE);
-    unix_uri(&socket)
+    System {
+        name,
+        uri: unix_uri(&socket),
+        daemons: workers(&pair),
+        keep: Keep::Pair(Box::new(pair)),
+    }
 }
 
-/// The same without zeros on both nodes, so that nothing is a hole.
+/// The workers of both nodes of a pair.
+pub(crate) fn workers(pair: &Pair) -> Vec<Daemon> {
+    let worker = |side| pair.worker(side, NAME).expect("a worker");
+    vec![
+        Daemon::new("primary", worker(Side::A)),
+        Daemon::new("secondary", worker(Side::B)),
+    ]
+}
+
 fn fill(pair: &Pair, side: Side) {
     let file = OpenOptions::new().write(true).open(pair.image(side, NAME));
     let file = file.expect("an image");
@@ -165,16 +204,13 @@ fn fill(pair: &Pair, side: Side) {
     }
 }
 
-/// The second hop leads to where `via` says that the server is reached.
-fn two_hops(
-    sandbox: &Rc<Sandbox>,
-    image: &Path,
-    via: impl FnOnce(SocketAddr) -> SocketAddr,
-) -> System {
+/// The second hop goes this way.
+fn two_hops(sandbox: &Rc<Sandbox>, image: &Path, way: Way) -> System {
     let (server, address) = file_server(sandbox, image);
+    let (address, link) = way.to(address);
     let socket = sandbox.file("proxy");
     let path = socket.to_str().expect("a path in UTF-8");
-    let target = format!("uri=nbd://{}", via(address));
+    let target = format!("uri=nbd://{address}");
     let proxy = sandbox.spawn("/usr/bin/nbdkit", ["-f", "-U", path, "nbd", &target]);
     wait_for_file(&socket);
     system(
@@ -182,13 +218,14 @@ fn two_hops(
         unix_uri(&socket),
         vec![("nbdkit nbd", proxy), ("nbdkit file", server)],
         sandbox,
+        link,
     )
 }
 
 fn one_hop(sandbox: &Rc<Sandbox>, image: &Path) -> System {
     let (server, address) = file_server(sandbox, image);
     let uri = format!("nbd://{address}");
-    system("one hop", uri, vec![("nbdkit file", server)], sandbox)
+    system("one hop", uri, vec![("nbdkit file", server)], sandbox, None)
 }
 
 /// One hop by somebody else.
@@ -206,6 +243,7 @@ fn qemu(sandbox: &Rc<Sandbox>, image: &Path) -> System {
         format!("nbd://127.0.0.1:{port}"),
         vec![("qemu-nbd", server)],
         sandbox,
+        None,
     )
 }
 
@@ -220,14 +258,16 @@ fn one_hop_unix(sandbox: &Rc<Sandbox>, image: &Path) -> System {
         unix_uri(&socket),
         vec![("nbdkit file", server)],
         sandbox,
+        None,
     )
 }
 
-fn system(
+pub(crate) fn system(
     name: &'static str,
     uri: String,
     programs: Vec<(&'static str, Running)>,
     sandbox: &Rc<Sandbox>,
+    link: Option<Proxy>,
 ) -> System {
     let daemons = programs.iter();
     let daemons = daemons.map(|(name, running)| Daemon::new(name, running.pid()));
@@ -235,9 +275,10 @@ fn system(
         name,
         uri,
         daemons: daemons.collect(),
-        _keep: Keep::Programs {
+        keep: Keep::Programs {
             _running: programs.into_iter().map(|(_, running)| running).collect(),
             _sandbox: Rc::clone(sandbox),
+            link,
         },
     }
 }
