@@ -183,6 +183,7 @@ impl Actor<()> for Server<'_> {
         self.handler.handle(&request, payload);
         // One large request must not keep its memory for ever.
         if self.buffer.len() > START_BUFFER {
+            self.handler.idle();
             self.buffer = self.pool.get(START_BUFFER);
         }
     }
@@ -238,6 +239,26 @@ mod tests {
     struct Notes {
         handled: Mutex<Vec<(Request, Buf)>>,
         idle: Mutex<u32>,
+    }
+
+    /// Puts together what it would send.
+    #[derive(Default)]
+    struct Lazy {
+        unsent: Mutex<bool>,
+    }
+
+    impl Handler for Lazy {
+        fn reserve(&self) -> bool {
+            true
+        }
+        fn handle(&self, _: &Request, payload: Payload<'_>) {
+            // The payload is used where it is, so that its buffer stays.
+            assert!(payload.bytes().len() > START_BUFFER);
+            *self.unsent.lock() = true;
+        }
+        fn idle(&self) {
+            *self.unsent.lock() = false;
+        }
     }
 
     impl Handler for Notes {
@@ -344,6 +365,32 @@ mod tests {
             assert_eq!(payload.len() as u64, expected.range.length);
             assert!(payload.iter().all(|&b| b == 0x5a));
         }
+    }
+
+    #[test]
+    fn what_was_put_together_goes_before_memory_may_be_waited_for() {
+        let large = request(1, Command::Write, 1 << 20);
+        let answers = [Ok(Started::NeedBuffer(1 << 20)), Ok(taken(large))];
+        let gate = Handle {
+            ctl: Box::new(Arc::new(Script {
+                answers: Mutex::new(answers.into()),
+                buffers: Mutex::default(),
+            })),
+            unit: Unit(0),
+        };
+        let pool = Pool::new(16 << 20);
+        let lazy = Lazy::default();
+        let mut server = Server {
+            gate: &gate,
+            pool: &pool,
+            handler: &lazy,
+            ended: &Mutex::new(Ended::Stopped),
+            buffer: pool.get(START_BUFFER),
+        };
+        assert_eq!(server.take(&mut ()), ControlFlow::Continue(large));
+        server.finish(large);
+        assert_eq!(server.buffer.len(), START_BUFFER);
+        assert!(!*lazy.unsent.lock());
     }
 
     #[test]
