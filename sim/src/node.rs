@@ -168,6 +168,7 @@ impl Node {
 
     pub(crate) fn become_primary(
         &mut self,
+        takes_over: bool,
         replication: Replication,
         entropy: u64,
         now: Millis,
@@ -188,6 +189,7 @@ impl Node {
             timeout: TIMEOUT,
             // From one request at a time to as many as there may be.
             copying: 512 << (entropy % 8),
+            takes_over,
             entropy,
             now,
         })));

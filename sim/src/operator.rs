@@ -276,7 +276,7 @@ impl World {
             rival.checker.crashed();
         }
         let (entropy, mode, now) = (self.rng.next(), self.replication, self.now);
-        if let Err(error) = self.nodes[n].become_primary(mode, entropy, now) {
+        if let Err(error) = self.nodes[n].become_primary(false, mode, entropy, now) {
             self.say(|| format!("it does not: {error}"));
             return self.may_fail_to_open(n, &error);
         }

@@ -300,9 +300,11 @@ impl World {
     fn take_over(&mut self, n: usize) -> Result<(), String> {
         let (entropy, mode, now) = (self.rng.next(), self.replication, self.now);
         self.draining = false;
-        // The next worker cannot know what its predecessor had noticed.
-        self.flush_must_fail = None;
-        if let Err(error) = self.nodes[n].become_primary(mode, entropy, now) {
+        if self.nodes[n].says_consistent() {
+            // The next worker cannot know what its predecessor had noticed.
+            self.flush_must_fail = None;
+        }
+        if let Err(error) = self.nodes[n].become_primary(true, mode, entropy, now) {
             self.stop_serving(false);
             return self.may_fail_to_open(n, &error);
         }

@@ -65,7 +65,8 @@
 //!    a flush that failed, which a system tells of once
 //!    (`after_a_flush_that_failed_none_succeeds_before_that_is_written_down`,
 //!    `a_flush_beside_one_that_failed_has_failed_too`,
-//!    `what_only_the_local_component_has_is_not_overwritten_because_a_flush_failed`).
+//!    `what_only_the_local_component_has_is_not_overwritten_because_a_flush_failed`,
+//!    `a_worker_that_takes_over_behind_its_peer_fails_one_flush`).
 //! 9. Every request is answered once. Without a peer, nothing waits for one,
 //!    and a stop ends (`a_silent_peer_is_given_up`,
 //!    `a_stop_ends_whatever_fails`).
@@ -163,6 +164,9 @@ pub struct Start<'a> {
     pub timeout: u64,
     /// Bytes that may be copied at a time; one request always may.
     pub copying: u64,
+    /// Whether clients of a worker that ended without a word go on with this
+    /// one.
+    pub takes_over: bool,
     /// Random bits, from which ids are drawn.
     pub entropy: u64,
     /// The time.
@@ -220,7 +224,7 @@ impl Primary {
             sectorsize: start.sectorsize,
             now: start.now,
             map: ActiveMap::load(extents, start.sectorsize, keepdirty, start.map),
-            standing: Standing::new(metadata.consistency, start.entropy),
+            standing: Standing::new(metadata.consistency, start.takes_over, start.entropy),
             stores: Stores::new(metadata),
             locks: RangeLocks::new(crate::index(REQUESTS.into())),
             granted: Vec::new(),
@@ -257,7 +261,7 @@ impl Primary {
         self.pump(out);
     }
 
-    /// Time goes by: to be called about once a second.
+    /// Time goes by: to be called once or twice a second.
     pub fn tick(&mut self, now: Millis, out: &mut Vec<Action>) {
         self.now = now;
         self.tick_link(out);

@@ -48,7 +48,7 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    pub(super) fn new(consistency: Consistency, entropy: u64) -> Self {
+    pub(super) fn new(consistency: Consistency, takes_over: bool, entropy: u64) -> Self {
         let consistent = consistency == Consistency::Consistent;
         Self {
             behind: if consistent {
@@ -59,7 +59,8 @@ impl Standing {
             recorded: false,
             peer_is_current: false,
             knows_what_differs: consistent,
-            flush_must_fail: false,
+            // Whether the last worker knew of such a loss, it told nobody.
+            flush_must_fail: takes_over && !consistent,
             peer_knows: false,
             entropy,
         }
@@ -98,9 +99,12 @@ impl Primary {
     pub(super) fn both_flushed(&mut self) -> Result<Revision, Errno> {
         match self.standing.behind {
             Behind::Neither => Ok(Revision::FIRST),
-            // Nobody was promised that until now.
-            Behind::Peer if !self.standing.recorded => self.peer_misses(),
-            // That may not be written down yet.
+            // Nobody was promised that until now. When all that is left is to
+            // store that the peer has everything, it has this, too.
+            Behind::Peer if !self.standing.recorded && !self.sync_is_recorded() => {
+                self.peer_misses()
+            }
+            // What is true may not be written down yet.
             Behind::Peer | Behind::Local => Ok(self.stores.metadata.revision()),
         }
     }

@@ -225,6 +225,11 @@ impl Primary {
         }
     }
 
+    /// Whether both have everything, and that is on its way to the own disk.
+    pub(super) const fn sync_is_recorded(&self) -> bool {
+        matches!(self.sync.end, End::Recording(_))
+    }
+
     fn copy_more(&mut self, out: &mut Vec<Action>) {
         let most = match self.standing.behind {
             // Memory for these is taken only when the data comes, by when

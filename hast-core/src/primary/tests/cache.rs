@@ -117,20 +117,11 @@ fn what_only_the_local_component_has_is_not_overwritten_because_a_flush_failed()
 fn a_worker_that_starts_behind_writes_what_it_copies_to_the_peer_too() {
     for consistency in [Consistency::Inconsistent, Consistency::Consistent] {
         let bench = Bench::new(Replication::Fullsync);
-        let mut metadata = bench.primary.metadata().clone();
-        metadata.consistency = consistency;
         let mut map = [0; 512];
         map[0] = 0x80;
         let primary = Primary::new(Start {
-            metadata,
-            extents: bench.primary.extents,
-            sectorsize: 512,
             map: &map,
-            replication: Replication::Fullsync,
-            timeout: 20_000,
-            copying: 8 << 20,
-            entropy: 1,
-            now: Millis(0),
+            ..bench.successor(consistency)
         });
         let extent = primary.map.next_to_sync(ExtentIndex(0)).unwrap();
         let behind = consistency == Consistency::Inconsistent;
@@ -180,4 +171,44 @@ fn a_flush_after_one_that_nobody_asked_for_waits_until_it_is_known_who_lacks_wha
     assert_eq!(bench.primary.metadata().counters.local, 1);
     copied(&mut bench);
     assert_eq!(bench.primary.metadata().counters.local, 0);
+}
+
+/// Clients that flush all the time would keep a synchronisation from its end:
+/// each flush came while the end of the last attempt was being stored, and
+/// began another.
+#[test]
+fn a_flush_while_it_is_stored_that_both_are_the_same_does_not_undo_that() {
+    let mut bench = written();
+    flush(&mut bench, Ok(()), Some(Errno::EIO));
+    while !bench.primary.sync_is_recorded() {
+        let stored = bench.store_map(true);
+        let worked = bench.local(Ok(())).is_some() | bench.answer(None).is_some();
+        assert!(stored || worked || bench.store_metadata(true));
+    }
+    assert_eq!(bench.completed(), Some(Ok(())));
+    flush(&mut bench, Ok(()), None);
+    assert_eq!(
+        bench.completed(),
+        None,
+        "the disk still says that they differ"
+    );
+    assert!(bench.store_metadata(true));
+    assert_eq!(bench.completed(), Some(Ok(())));
+    assert_eq!(bench.primary.behind(), Behind::Neither);
+}
+
+/// What a lost cache took is forgotten with the worker that was to tell, and
+/// its clients go on with the next.
+#[test]
+fn a_worker_that_takes_over_behind_its_peer_fails_one_flush() {
+    let fails = |takes_over, consistency| {
+        let start = Start {
+            takes_over,
+            ..Bench::new(Replication::Fullsync).successor(consistency)
+        };
+        Primary::new(start).standing.flush_must_fail
+    };
+    assert!(fails(true, Consistency::Inconsistent));
+    assert!(!fails(false, Consistency::Inconsistent));
+    assert!(!fails(true, Consistency::Consistent));
 }

@@ -37,21 +37,22 @@ impl Bench {
         };
         let metadata = Metadata::create("shared", PROVIDER, options).unwrap();
         let extents = metadata.validate(PROVIDER).unwrap();
-        let primary = Primary::new(Start {
-            metadata,
-            extents,
-            sectorsize: 512,
-            map: &[0; 512],
+        let start = Start {
             replication,
-            timeout: 20_000,
-            copying: 8 << 20,
-            entropy: 1,
-            now: Millis(0),
-        });
+            ..start(metadata, extents)
+        };
         Self {
-            primary,
+            primary: Primary::new(start),
             out: Vec::new(),
         }
+    }
+
+    /// What the next worker on this component starts with, if the disk says
+    /// this.
+    fn successor(&self, consistency: Consistency) -> Start<'static> {
+        let mut metadata = self.primary.metadata().clone();
+        metadata.consistency = consistency;
+        start(metadata, self.primary.extents)
     }
 
     /// Takes out the only action that `choose` wants.
@@ -196,6 +197,21 @@ impl Bench {
     fn stopped(&mut self) -> bool {
         self.take(|a| (*a == Action::Stopped).then_some(()))
             .is_some()
+    }
+}
+
+fn start(metadata: Metadata, extents: Extents) -> Start<'static> {
+    Start {
+        metadata,
+        extents,
+        sectorsize: 512,
+        map: &[0; 512],
+        replication: Replication::Fullsync,
+        timeout: 20_000,
+        copying: 8 << 20,
+        takes_over: false,
+        entropy: 1,
+        now: Millis(0),
     }
 }
 

@@ -63,21 +63,7 @@ fn after_a_local_error_the_peer_is_read() {
 #[test]
 fn a_stale_copy_is_not_read_by_the_kernel_either() {
     let mut bench = Bench::new(Replication::Fullsync);
-    bench.primary = {
-        let mut metadata = bench.primary.metadata().clone();
-        metadata.consistency = Consistency::Inconsistent;
-        Primary::new(Start {
-            metadata,
-            extents: bench.primary.extents,
-            sectorsize: 512,
-            map: &[0; 512],
-            replication: Replication::Fullsync,
-            timeout: 20_000,
-            copying: 8 << 20,
-            entropy: 1,
-            now: Millis(0),
-        })
-    };
+    bench.primary = Primary::new(bench.successor(Consistency::Inconsistent));
     bench.primary.tick(Millis(1), &mut bench.out);
     assert!(bench.out.contains(&Action::DirectReads(false)));
     assert!(bench.direct_reads(false));

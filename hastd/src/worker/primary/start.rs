@@ -40,12 +40,12 @@ pub(in crate::worker) fn run(
 ) -> Result<(), Failure> {
     let local = Local::open(&start, program, layer)?;
     let ctl = gate::load_and_open().map_err(|error| Failure::Gate(error.to_string()))?;
-    let gate = obtain(ctl, &start, &local)?;
+    let provider = obtain(ctl, &start, &local)?;
     let component = local.extents.into();
     let sandbox = start.sandbox.clone();
     let title = Title::Primary.of(&start.name);
     let entropy = crate::worker::entropy()?;
-    let shell = Arc::new(build(start, local, gate, entropy, parent));
+    let shell = Arc::new(build(start, local, provider, entropy, parent));
     attach_disk(&shell);
     start_threads(&shell)?;
     let gate = Some(&*shell.gate.ctl);
@@ -68,9 +68,16 @@ fn provider_geometry(local: &Local) -> Geometry {
     }
 }
 
+/// What clients use.
+struct Provider {
+    gate: Handle,
+    /// From a predecessor.
+    taken_over: bool,
+}
+
 /// Makes the provider, or takes over the one a predecessor left behind: the
 /// requests that it had taken come again.
-fn obtain(ctl: Box<dyn Ggctl>, start: &Start, local: &Local) -> Result<Handle, Failure> {
+fn obtain(ctl: Box<dyn Ggctl>, start: &Start, local: &Local) -> Result<Provider, Failure> {
     let name = format!("hast/{}", start.provider);
     let create = Create {
         geometry: provider_geometry(local),
@@ -80,10 +87,10 @@ fn obtain(ctl: Box<dyn Ggctl>, start: &Start, local: &Local) -> Result<Handle, F
         name: NewName::Named(name.clone()),
         info: String::new(),
     };
-    let unit = match ctl.create(&create) {
+    let (unit, taken_over) = match ctl.create(&create) {
         Ok(unit) => {
             log::info!("Device {name} created.");
-            unit
+            (unit, false)
         }
         Err(Errno::EEXIST) => {
             let taken = ctl.cancel(&GateId::Named(name.clone()), Cancel::All);
@@ -99,14 +106,23 @@ fn obtain(ctl: Box<dyn Ggctl>, start: &Start, local: &Local) -> Result<Handle, F
             // the predecessor; the peer may know that this is old by now.
             ctl.modify(unit, &Modify::NoReadProvider).map_err(failed)?;
             log::info!("Device {name} recovered.");
-            unit
+            (unit, true)
         }
         Err(errno) => return Err(Failure::Provider { name, errno }),
     };
-    Ok(Handle { ctl, unit })
+    Ok(Provider {
+        gate: Handle { ctl, unit },
+        taken_over,
+    })
 }
 
-fn build(start: Start, local: Local, gate: Handle, entropy: u64, parent: &Arc<Parent>) -> Shell {
+fn build(
+    start: Start,
+    local: Local,
+    provider: Provider,
+    entropy: u64,
+    parent: &Arc<Parent>,
+) -> Shell {
     let geometry = provider_geometry(&local);
     let clock = Clock::start();
     let settings = start.settings;
@@ -122,6 +138,7 @@ fn build(start: Start, local: Local, gate: Handle, entropy: u64, parent: &Arc<Pa
         timeout: millis(settings.timeout),
         // The rest is for clients that begin to ask meanwhile.
         copying: start.memory as u64 / 4 * 3,
+        takes_over: provider.taken_over,
         entropy,
         now: clock.now(),
     });
@@ -149,7 +166,7 @@ fn build(start: Start, local: Local, gate: Handle, entropy: u64, parent: &Arc<Pa
         long_pool: Pool::new(0),
         map_pool: Pool::new(to_usize(MAX_MAP.into())),
         direct_reads: DirectReads::new(&local, geometry),
-        gate,
+        gate: provider.gate,
         disk: OnceLock::new(),
         stores,
         links: Links::new(start.remote),
