@@ -2,12 +2,17 @@
 //! time, and whatever changes meanwhile joins the next.
 
 use super::request::Stage;
-use super::{Action, Primary, Trouble};
+use super::{Action, Millis, Primary, Trouble};
 use crate::dirtymap::Sectors;
 use crate::errno::Errno;
 use crate::metadata::{BLOCK_LENGTH, Metadata, MetadataError};
 use crate::metastore::MetadataStore;
 use alloc::vec::Vec;
+
+/// How long extents wait for a flush by a client before one of our own lets
+/// them become clean, in milliseconds. A flush empties the caches of two disks,
+/// and clients wait behind it; what it spares is copying after a crash.
+const UNFLUSHED: u64 = 5_000;
 
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "they are independent facts")]
@@ -24,6 +29,8 @@ pub(super) struct Stores {
     map_begun: u64,
     /// The last of them that was confirmed.
     map_confirmed: u64,
+    /// When both components are flushed so that extents become clean.
+    flush_at: Option<Millis>,
 }
 
 impl Stores {
@@ -36,6 +43,7 @@ impl Stores {
             map_doubted: false,
             map_begun: 0,
             map_confirmed: 0,
+            flush_at: None,
         }
     }
 
@@ -137,7 +145,13 @@ impl Primary {
             self.stores.want_map();
         }
         if self.map.wants_flush() && self.link.is_up() {
-            self.flush_for_the_map(out);
+            let next = Millis(self.now.0 + UNFLUSHED);
+            if self.now >= *self.stores.flush_at.get_or_insert(next) {
+                self.stores.flush_at = Some(next);
+                self.flush_for_the_map(out);
+            }
+        } else {
+            self.stores.flush_at = None;
         }
         self.stores.metadata.retry();
         self.direct.retry();

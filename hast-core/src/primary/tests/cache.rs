@@ -212,3 +212,24 @@ fn a_worker_that_takes_over_behind_its_peer_fails_one_flush() {
     assert!(!fails(false, Consistency::Inconsistent));
     assert!(!fails(true, Consistency::Consistent));
 }
+
+#[test]
+fn what_no_client_flushes_is_flushed_every_five_seconds() {
+    let mut bench = written();
+    let flushed = |bench: &mut Bench, at| {
+        bench.primary.tick(Millis(at), &mut bench.out);
+        let flushed = bench.local(Ok(())) == Some(Op::Flush);
+        while bench.work() {}
+        flushed
+    };
+    assert!(!flushed(&mut bench, 20_500), "a client may");
+    assert!(!flushed(&mut bench, 25_400));
+    assert!(flushed(&mut bench, 25_500));
+    assert!(!bench.primary.map.is_unflushed());
+    bench.write();
+    while bench.work() {}
+    assert!(!flushed(&mut bench, 26_000), "however much is written");
+    assert!(!flushed(&mut bench, 30_400));
+    assert!(flushed(&mut bench, 30_500));
+    assert!(!flushed(&mut bench, 40_000), "nothing is to be flushed");
+}
