@@ -27,8 +27,8 @@ const BUSY: u32 = 8;
 /// Part of what a long link carries that stays for copying then.
 const LEAST: u64 = 8;
 
-/// Requests of clients in a tick, which is a second, that count as one that is
-/// always there: 256 a second are busy, one now and then makes no difference.
+/// Requests of clients in a tick that count as one that is always there:
+/// several hundred a second are busy, one now and then makes no difference.
 const PER_SLOT: u32 = 32;
 
 /// Part of the old rate in the new one, in eighths: half of a change shows
@@ -49,7 +49,8 @@ pub(super) struct Pace {
     tick: Millis,
     /// Bytes a second.
     rate: u64,
-    /// The most in a tick that copied from its begin and with hardly a client.
+    /// About the most in a tick that copied from its begin and with hardly a
+    /// client: what was a peak and no more, as zeros are, is forgotten.
     best: u64,
     /// Between the nodes.
     round_trip: Millis,
@@ -100,8 +101,10 @@ impl Pace {
             };
         }
         let left = u64::from(BUSY.saturating_sub(busy)) * idle / u64::from(BUSY);
+        // A link that has shown nothing yet may be a slow one.
+        let least = if self.best == 0 { 0 } else { carried / LEAST };
         Window {
-            bytes: left.max(carried / LEAST).max(SHORT.into()).min(most),
+            bytes: left.max(least).max(SHORT.into()).min(most),
             longest: SHORT,
         }
     }
@@ -136,7 +139,7 @@ impl Pace {
         let bytes = self.copied - self.at_tick;
         let rate = bytes.saturating_mul(1000) / elapsed;
         if idle && self.at_tick > 0 {
-            self.best = self.best.max(rate);
+            self.best = rate.max(self.best - self.best / 8);
         }
         self.rate = if self.rate == 0 {
             rate
@@ -197,6 +200,8 @@ mod tests {
         };
         pace.begin(Millis(0), Millis(10));
         assert_eq!(bytes(&pace), 25_000_000, "10 Gbit/s, perhaps");
+        let least = window(SHORT.into(), SHORT);
+        assert_eq!(pace.window(200, MOST), least, "perhaps not");
         tick(&mut pace, 1_000_000);
         assert_eq!(bytes(&pace), 25_000_000, "it began late");
         for _ in 0..1000 {
@@ -225,6 +230,18 @@ mod tests {
         }
         let bytes = pace.window(0, MOST).bytes;
         assert_eq!(bytes, 22_000_000, "1 Gbit/s: twice what is under way");
+    }
+
+    #[test]
+    fn what_is_not_sent_does_not_make_a_link_fast() {
+        let mut pace = Pace::default();
+        pace.begin(Millis(0), Millis(10));
+        for second in 1..30 {
+            let zeros = second < 4;
+            pace.copied(if zeros { 4_000_000_000 } else { 500_000_000 });
+            pace.tick(Millis(second * 1000));
+        }
+        assert_eq!(pace.window(0, MOST).bytes, 10_000_000);
     }
 
     #[test]
