@@ -21,10 +21,10 @@
 use crate::bitmap::Bitmap;
 use crate::dirtymap::{DirtyMap, Sectors};
 use crate::extent::Extents;
+use crate::extenttable::ExtentTable;
 use crate::keepdirty::{KeepDirty, Touched};
+use crate::primary::CLIENT_REQUESTS;
 use crate::units::{ByteRange, ExtentIndex};
-use alloc::vec;
-use alloc::vec::Vec;
 
 /// How a write ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,8 +41,8 @@ pub struct ActiveMap {
     extents: Extents,
     disk: DirtyMap,
     keepdirty: KeepDirty,
-    /// Per extent: writes that have not finished.
-    pending: Vec<u32>,
+    /// Writes that have not finished, by extent.
+    pending: ExtentTable,
     /// Extents to be synchronised.
     sync: Bitmap,
     /// Those of them whose copying has begun and to which nothing happened
@@ -70,7 +70,7 @@ impl ActiveMap {
         let none = Bitmap::new(extents.count());
         Self {
             keepdirty: KeepDirty::new(extents.count(), keepdirty),
-            pending: vec![0; crate::index(extents.count())],
+            pending: ExtentTable::with_room(crate::index(CLIENT_REQUESTS.into())),
             sync: disk.image().clone(),
             dirty: disk.image().count(),
             copying: none.clone(),
@@ -90,7 +90,8 @@ impl ActiveMap {
             if !self.is_dirty(extent) {
                 self.dirty += 1;
             }
-            self.pending[crate::index(extent.0)] += 1;
+            let pending = self.pending.get(extent).unwrap_or(0);
+            self.pending.insert(extent, pending + 1);
             self.disk.insert(extent);
             if let Touched::Replaced(dropped) = self.keepdirty.touch(extent) {
                 self.settle(dropped);
@@ -108,8 +109,10 @@ impl ActiveMap {
             self.must_sync(range);
         }
         for extent in self.extents.touched(range) {
-            let pending = &mut self.pending[crate::index(extent.0)];
-            *pending = pending.checked_sub(1).expect("the write was started");
+            match self.pending.get(extent).expect("the write was started") {
+                1 => self.pending.remove(extent),
+                several => self.pending.insert(extent, several - 1),
+            }
             self.unflushed.insert(extent);
             if !self.is_dirty(extent) {
                 self.dirty -= 1;
@@ -313,7 +316,7 @@ impl ActiveMap {
     }
 
     fn is_dirty(&self, extent: ExtentIndex) -> bool {
-        self.pending[crate::index(extent.0)] > 0 || self.sync.contains(extent)
+        self.pending.get(extent).is_some() || self.sync.contains(extent)
     }
 
     fn next_unflushed(&self, from: ExtentIndex) -> Option<ExtentIndex> {

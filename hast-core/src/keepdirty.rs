@@ -1,8 +1,8 @@
 //! The extents written last, which stay dirty on disk so that writing them
 //! again costs no store of the map. Facts: spec/hast-disk.md section 5.2.
 
+use crate::extenttable::ExtentTable;
 use crate::units::ExtentIndex;
-use alloc::vec;
 use alloc::vec::Vec;
 
 /// Most extents kept dirty, whatever the metadata asks for: more only cost
@@ -22,13 +22,13 @@ struct Slot {
 }
 
 /// A bounded list of extents, most recently written first. Every operation
-/// takes the same time, whatever its length; nothing is allocated after it
-/// was made.
+/// takes the same time, whatever its length; nothing is allocated once it has
+/// been full.
 #[derive(Clone, Debug)]
 pub struct KeepDirty {
     slots: Vec<Slot>,
-    /// Per extent: its slot.
-    at: Vec<u32>,
+    /// The slots of extents.
+    at: ExtentTable,
     limit: u32,
     newest: u32,
     oldest: u32,
@@ -53,8 +53,8 @@ impl KeepDirty {
         let most = u32::try_from(extents).unwrap_or(NONE - 1);
         let limit = limit.min(MAX_KEEPDIRTY).min(most);
         Self {
-            slots: Vec::with_capacity(crate::index(limit.into())),
-            at: vec![NONE; crate::index(extents)],
+            slots: Vec::new(),
+            at: ExtentTable::with_room(0),
             limit,
             newest: NONE,
             oldest: NONE,
@@ -64,7 +64,7 @@ impl KeepDirty {
     /// Whether the extent is on the list.
     #[must_use]
     pub fn contains(&self, extent: ExtentIndex) -> bool {
-        self.at[crate::index(extent.0)] != NONE
+        self.at.get(extent).is_some()
     }
 
     /// Makes the extent the most recently written one.
@@ -72,8 +72,7 @@ impl KeepDirty {
         if self.limit == 0 {
             return Touched::Replaced(extent);
         }
-        let slot = self.at[crate::index(extent.0)];
-        if slot != NONE {
+        if let Some(slot) = self.at.get(extent) {
             if slot != self.newest {
                 self.unlink(slot);
                 self.link(slot);
@@ -93,11 +92,11 @@ impl KeepDirty {
                 let slot = self.oldest;
                 self.unlink(slot);
                 let dropped = core::mem::replace(&mut self.slot(slot).extent, extent);
-                self.at[crate::index(dropped.0)] = NONE;
+                self.at.remove(dropped);
                 (slot, Touched::Replaced(dropped))
             }
         };
-        self.at[crate::index(extent.0)] = slot;
+        self.at.insert(extent, slot);
         self.link(slot);
         touched
     }
@@ -111,7 +110,7 @@ impl KeepDirty {
         let last = u32::try_from(self.slots.len() - 1).expect("bounded by the limit");
         self.unlink(slot);
         let dropped = self.slot(slot).extent;
-        self.at[crate::index(dropped.0)] = NONE;
+        self.at.remove(dropped);
         self.move_slot(last, slot);
         self.slots.pop();
         Some(dropped)
@@ -126,7 +125,7 @@ impl KeepDirty {
         *self.slot(to) = moved;
         *self.newer_end(moved.older) = to;
         *self.older_end(moved.newer) = to;
-        self.at[crate::index(moved.extent.0)] = to;
+        self.at.insert(moved.extent, to);
     }
 
     fn slot(&mut self, slot: u32) -> &mut Slot {

@@ -32,6 +32,7 @@ pub mod decision;
 pub mod dirtymap;
 pub mod errno;
 pub mod extent;
+mod extenttable;
 pub mod frame;
 pub mod keepdirty;
 pub mod lzf;
