@@ -192,6 +192,9 @@ impl Actor<Option<Replies>> for Receiver<'_> {
         self.data.truncate(KEPT_DATA);
         self.data.shrink_to(KEPT_DATA);
     }
+
+    /// It leaves nothing undone.
+    fn dismissed(&mut self) {}
 }
 
 impl Replies {

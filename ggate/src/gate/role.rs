@@ -42,6 +42,10 @@ pub trait Actor<T> {
 
     /// Completes it, without the role. May take as long as it likes.
     fn finish(&mut self, work: Self::Work);
+
+    /// Somebody else has the role: whatever this thread would have done before
+    /// it waited in [`Self::take`] must be done now.
+    fn dismissed(&mut self);
 }
 
 impl<T> Role<T> {
@@ -84,6 +88,7 @@ impl<T> Role<T> {
             let turn = self.turn.fetch_add(1, Ordering::AcqRel) + 1;
             actor.finish(work);
             if !self.claim(turn) {
+                actor.dismissed();
                 return;
             }
         }
@@ -125,6 +130,7 @@ mod tests {
         entered: Sender<u32>,
         release: &'a Mutex<Receiver<()>>,
         out: Sender<u32>,
+        dismissals: u32,
     }
 
     impl Actor<u32> for Counter<'_> {
@@ -145,6 +151,10 @@ mod tests {
             }
             self.out.send(work).unwrap();
         }
+
+        fn dismissed(&mut self) {
+            self.dismissals += 1;
+        }
     }
 
     /// The kernel may hold a thread in DONE for seconds; the requests behind
@@ -162,6 +172,7 @@ mod tests {
             entered: entered.clone(),
             release: &released,
             out: out.clone(),
+            dismissals: 0,
         };
         let (mut first, mut second) = (actor(Some(10)), actor(None));
         thread::scope(|s| {
@@ -175,6 +186,7 @@ mod tests {
             numbers.sort_unstable();
             assert_eq!(numbers, (1..=1000).collect::<Vec<_>>());
         });
+        assert!(first.dismissals > 0);
     }
 
     #[test]
@@ -191,6 +203,7 @@ mod tests {
             entered: entered.clone(),
             release: &released,
             out,
+            dismissals: 0,
         };
         let (mut first, mut second) = (actor(mine), actor(theirs));
         thread::scope(|s| {

@@ -187,6 +187,10 @@ impl Actor<()> for Server<'_> {
             self.buffer = self.pool.get(START_BUFFER);
         }
     }
+
+    fn dismissed(&mut self) {
+        self.handler.idle();
+    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, sendmsg};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use socket2::Socket;
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::net::Shutdown;
@@ -36,6 +37,16 @@ pub(super) const COPIED: usize = 16 << 10;
 /// them on behalf of the peer has to wait, too: two replies to each request a
 /// secondary has room for.
 const MOST_QUEUED: usize = 1024;
+
+thread_local! {
+    static BATCHES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// This thread calls [`Output::send`] whenever it is about to wait: messages
+/// that it causes in between go together.
+pub(super) fn batch_on_this_thread() {
+    BATCHES.set(true);
+}
 
 /// A payload that is sent from where it is.
 #[derive(Clone, Copy, Debug)]
@@ -204,6 +215,15 @@ impl<F: Copy + Send> Output<F> {
         }
     }
 
+    /// What is queued about a range is sent now, unless this thread sends
+    /// before it waits and there is something to be gained by waiting for
+    /// more: a payload beyond [`COPIED`] is in no batch.
+    pub(super) fn send_about<E: Encode<Frame = F>>(&self, length: u64, encoder: &E) {
+        if !BATCHES.get() || length > COPIED as u64 {
+            self.send(encoder);
+        }
+    }
+
     /// The thread `sendtd`; never returns.
     pub(super) fn run<E: Encode<Frame = F>>(&self, encoder: &E) {
         let mut state = self.state.lock();
@@ -347,6 +367,77 @@ impl<F: Copy + Send> Batch<F> {
                     .with(id, range, |data| call(&data[begun..]))
                     .unwrap_or(Err(Errno::ECONNABORTED))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use socket2::{Domain, Type};
+    use std::io::Read as _;
+
+    /// Frames are the bytes of their messages.
+    struct Bytes;
+
+    impl Encode for Bytes {
+        type Frame = u8;
+
+        fn encode(
+            &self,
+            frame: &u8,
+            bytes: &mut Vec<u8>,
+            _: &mut Workspace,
+        ) -> Result<Option<Large>, Gone> {
+            bytes.push(*frame);
+            Ok(None)
+        }
+
+        fn sent(&self, _: &u8) {}
+
+        fn failed(&self, error: Errno) {
+            panic!("{error}");
+        }
+    }
+
+    /// A peer that can tell one call from the next.
+    fn connected() -> (Output<u8>, Socket) {
+        let (ours, peer) = Socket::pair(Domain::UNIX, Type::DGRAM, None).unwrap();
+        peer.set_nonblocking(true).unwrap();
+        let output = Output::new(Arc::new(Buffers::new(1)), 0);
+        output.open(Arc::new(ours));
+        (output, peer)
+    }
+
+    fn received(mut peer: &Socket) -> Option<Vec<u8>> {
+        let mut bytes = [0; 16];
+        let length = peer.read(&mut bytes).ok()?;
+        Some(bytes[..length].to_vec())
+    }
+
+    #[test]
+    fn who_sends_before_it_waits_sends_small_messages_together() {
+        let (output, peer) = connected();
+        batch_on_this_thread();
+        for frame in 1..4 {
+            output.queue(frame);
+            output.send_about(4096, &Bytes);
+        }
+        assert_eq!(received(&peer), None);
+        output.send(&Bytes);
+        assert_eq!(received(&peer), Some(vec![1, 2, 3]));
+        output.queue(4);
+        output.send_about(COPIED as u64 + 1, &Bytes);
+        assert_eq!(received(&peer), Some(vec![4]), "nothing would be gained");
+    }
+
+    #[test]
+    fn who_may_wait_with_messages_in_the_queue_sends_at_once() {
+        let (output, peer) = connected();
+        for frame in 1..3 {
+            output.queue(frame);
+            output.send_about(4096, &Bytes);
+            assert_eq!(received(&peer), Some(vec![frame]));
         }
     }
 }

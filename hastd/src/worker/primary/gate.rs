@@ -3,6 +3,7 @@
 
 use super::{Deferred, Shell, list};
 use crate::worker::buffers::to_usize;
+use crate::worker::output::batch_on_this_thread;
 use ggate::buffer::{Buf, Pool};
 use ggate::errno::WireErrno;
 use ggate::gate::handle::Handle;
@@ -124,6 +125,9 @@ impl Shell {
         loop {
             let mut deferred = list();
             if self.try_submit(client, op, &mut data, &mut deferred) {
+                // The peer works on what it gets now, while this node does.
+                let length = op.range().map_or(0, ByteRange::length);
+                self.output.send_about(length, self);
                 return self.perform(deferred);
             }
             self.perform(deferred);
@@ -257,6 +261,10 @@ impl Handler for Shell {
     }
 
     fn handle(&self, request: &Request, payload: Payload<'_>) {
+        // A kernel hands out one request at a time: nothing to wait for.
+        if self.gate.ctl.done_at_once() > 1 {
+            batch_on_this_thread();
+        }
         if self.draining.load(Ordering::SeqCst) {
             return;
         }

@@ -224,7 +224,7 @@ impl Shell {
 
     /// The disk has done it; on whichever thread that was.
     fn local_done(&self, job: Job<RequestId, Payload>, result: nix::Result<()>) {
-        let id = job.tag;
+        let (id, length) = (job.tag, job.range.length);
         let failed_flush = job.op == DiskOp::Flush && result.is_err();
         if let Err(errno) = result {
             self.parent
@@ -233,7 +233,12 @@ impl Shell {
         if let Payload::Own(data) = job.data {
             self.buffers.put_back(id, data);
         }
-        self.event(|machine, out| machine.local_done(id, to_wire(result), out));
+        let mut deferred = list();
+        self.note(&mut deferred, |machine, out| {
+            machine.local_done(id, to_wire(result), out);
+        });
+        self.output.send_about(length, self);
+        self.perform(deferred);
         if failed_flush {
             self.local.flushes.told();
         }

@@ -6,6 +6,7 @@ use super::{Deferred, Shell, list};
 use crate::log;
 use crate::worker::buffers::to_usize;
 use crate::worker::input::{Coming, Input, LinkError};
+use crate::worker::output::batch_on_this_thread;
 use ggate::gate::role::{Actor, Role};
 use hast_core::message::Reply;
 use hast_core::payload::PayloadError;
@@ -47,9 +48,15 @@ impl Shell {
         };
         let thread = || thread::Builder::new().name("recvtd".into());
         let (mut standby, waiting) = (receiver(), Arc::clone(&role));
-        thread().spawn(move || waiting.stand_by(&mut standby))?;
+        thread().spawn(move || {
+            batch_on_this_thread();
+            waiting.stand_by(&mut standby);
+        })?;
         let mut holder = receiver();
-        thread().spawn(move || role.hold(&mut holder))?;
+        thread().spawn(move || {
+            batch_on_this_thread();
+            role.hold(&mut holder);
+        })?;
         Ok(())
     }
 }
@@ -71,6 +78,10 @@ impl Actor<Replies> for Receiver {
     fn finish(&mut self, deferred: Vec<Deferred>) {
         self.shell.output.send(&*self.shell);
         self.shell.perform(deferred);
+    }
+
+    fn dismissed(&mut self) {
+        self.shell.output.send(&*self.shell);
     }
 }
 

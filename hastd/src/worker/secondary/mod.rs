@@ -184,12 +184,8 @@ impl Shell {
         let done = |machine: &mut Secondary, out: &mut _| {
             machine.local_done(id, to_wire(result), out);
         };
-        // Who receives sends when nothing more is at hand.
-        if receive::is_receiver() {
-            self.quiet_event(done);
-        } else {
-            self.event(done);
-        }
+        self.quiet_event(done);
+        self.output.send_about(0, self);
         if failed_flush {
             self.local.flushes.told();
         }

@@ -5,6 +5,7 @@ use crate::ipc::Peer;
 use crate::log;
 use crate::worker::buffers::to_usize;
 use crate::worker::input::{Coming, Input, LinkError};
+use crate::worker::output::batch_on_this_thread;
 use hast_core::bitmap::MAX_MAP;
 use hast_core::decision::{self, Rule, errmsg};
 use hast_core::message::{
@@ -18,7 +19,6 @@ use hast_core::slab::RequestId;
 use hast_core::units::Version;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use socket2::Socket;
-use std::cell::Cell;
 use std::io::{self, Write as _};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
@@ -31,15 +31,6 @@ const ANSWER: Duration = Duration::from_secs(20);
 
 /// Room for the answer, without the map.
 const LONGEST: usize = 1024;
-
-thread_local! {
-    static RECEIVER: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether this is the thread that receives.
-pub(super) fn is_receiver() -> bool {
-    RECEIVER.get()
-}
 
 /// The link of the moment.
 #[derive(Default)]
@@ -181,7 +172,7 @@ impl Shell {
 
     /// The thread `recvtd`; never returns.
     pub(super) fn receive(&self) {
-        RECEIVER.set(true);
+        batch_on_this_thread();
         loop {
             let (link, rule, answer) = self.peers.next();
             let session = link.session;
