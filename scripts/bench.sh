@@ -12,6 +12,10 @@ cargo build --release --locked -p bench
 # A file in memory: no disk is measured.
 if [ -z "${TMPDIR:-}" ] && [ -d /dev/shm ]; then
 	TMPDIR=/dev/shm
-	export TMPDIR
 fi
-exec "${CARGO_TARGET_DIR:-target}/release/bench" "$@"
+# One that fails leaves its files, gigabytes of memory, to whoever started it.
+TMPDIR=$(mktemp -d "${TMPDIR:-/tmp}/bench.XXXXXX")
+export TMPDIR
+trap 'rm -rf "$TMPDIR"' EXIT
+trap 'exit 1' INT TERM
+"${CARGO_TARGET_DIR:-target}/release/bench" "$@" || exit 1

@@ -21,15 +21,15 @@
 //! |---|---|
 //! | `limits` | round trips of 4 KiB over TCP; pieces of 1 MiB from file to file over TCP: what nothing can beat by much |
 //! | `resync` | a secondary that missed everything catches up, 2 GiB, beside the same copy loop: random data, with a checksum, zeros, and while a client writes 4 KiB at depth 8 |
-//! | `memory` | PSS: peaks under 32 writes of 1 MiB, and the largest worker of 64 idle pairs |
+//! | `memory` | PSS: peaks under 32 reads and writes of 1 MiB, and the largest worker of 64 idle pairs of 8 TiB |
 //! | `link` | ggate, and a pair in each mode, 4 KiB writes at depth 32 over a round trip of 1 ms and of 20 ms, beside 32 in the time that a byte takes there and back; a secondary that catches up over it, beside a TCP stream |
 //! | `sparse` | a pair in fullsync, 4 KiB writes at depth 32 all over sparse files of 1 TiB and of 1 GiB |
 //! | `parallel` | ggated, a primary, and a secondary, each with a disk that takes 2 ms, 4 KiB writes at depth 1 and 32 |
 //!
 //! Everything is on this machine and the files are on tmpfs, so that programs
 //! are measured and not a network or a disk. Absolute figures of such a machine
-//! mean little: each round runs all systems of a group one after the other, in
-//! changing order, and what counts are the ratios of the medians over all
+//! mean little: each round runs all that is compared one after the other, rows
+//! in changing order, and what counts are the ratios of the medians over all
 //! rounds, with the lowest and highest ratio of one round beside them.
 //!
 //! Each throughput comes with what it took: how long requests waited (mean and
@@ -37,8 +37,8 @@
 //! synchronisation has no requests that somebody waits for, and what a machine
 //! can do at most no daemons; these columns are empty then.
 //!
-//! It ends with 1 when something does not work (an I/O error, a program that
-//! fails), never because something is slow. `--quick` is for that: one short
+//! It fails when something does not work (an I/O error, a program that ends),
+//! never because something is slow. `--quick` is for that: one short
 //! round, 256 MiB for `resync`, and 128 MiB for that of `link`. The tables go to
 //! standard output, all figures to `target/bench.json`.
 

@@ -14,7 +14,10 @@ use std::time::Duration;
 use testkit::hast::{Pair, Side};
 
 /// What keeps them busy.
-const BUSY: Row = rows::row("memory", "write", 1 << 20, 32, &[]);
+const BUSY: [Row; 2] = [
+    rows::row("reads", "read", 1 << 20, 32, &[]),
+    rows::row("writes", "write", 1 << 20, 32, &[]),
+];
 
 /// How often is looked.
 const INTERVAL: Duration = Duration::from_millis(5);
@@ -23,18 +26,20 @@ const INTERVAL: Duration = Duration::from_millis(5);
 const RESOURCES: usize = 64;
 
 /// Bytes of an idle one, sparse: all that may grow with it is the map.
-const IDLE_SIZE: u64 = 1 << 40;
+const IDLE_SIZE: u64 = 8 << 40;
 
 /// How long the last of the idle ones may take to find its peer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const IDLE: &str = "idle worker";
 
-pub(crate) const GOALS: [Goal; 7] = [
+pub(crate) const GOALS: [Goal; 9] = [
     busy("ggate ggatec"),
     busy("ggate ggated"),
     busy("fullsync primary"),
     busy("fullsync secondary"),
+    busy("memsync primary"),
+    busy("memsync secondary"),
     busy("async primary"),
     busy("async secondary"),
     Goal {
@@ -57,14 +62,21 @@ pub(crate) fn measure(options: &Options) -> Figures {
     let systems = [
         systems::ggate_alone as fn() -> System,
         || systems::hast("fullsync", "replication fullsync"),
+        || systems::hast("memsync", "replication memsync"),
         || systems::hast("async", "replication async"),
     ];
     for start in systems {
         let system = start();
         for _ in 0..options.runs {
-            let (sample, peaks) = peaks(&system, options.seconds);
-            figures.add_sample(system.name, &BUSY, &sample);
-            for (daemon, peak) in system.daemons.iter().zip(peaks) {
+            let mut most = vec![0.0; system.daemons.len()];
+            for row in &BUSY {
+                let (sample, peaks) = peaks(&system, row, options.seconds);
+                figures.add_sample(&format!("{} {}", system.name, row.name), row, &sample);
+                for (most, peak) in most.iter_mut().zip(peaks) {
+                    *most = peak.max(*most);
+                }
+            }
+            for (daemon, peak) in system.daemons.iter().zip(most) {
                 figures.add(&format!("{} {}", system.name, daemon.name), "MiB", peak);
             }
         }
@@ -73,14 +85,14 @@ pub(crate) fn measure(options: &Options) -> Figures {
     figures
 }
 
-/// What fio wrote, and the most that each daemon had meanwhile.
-fn peaks(system: &System, seconds: u32) -> (Sample, Vec<f64>) {
+/// What fio did, and the most that each daemon had meanwhile.
+fn peaks(system: &System, row: &Row, seconds: u32) -> (Sample, Vec<f64>) {
     let now = || system.daemons.iter().map(Daemon::pss);
     let mut peaks: Vec<f64> = now().collect();
     let uri = system.uri.as_str();
     let run = || {
         thread::scope(|scope| {
-            let client = scope.spawn(move || fio::run(uri, &BUSY, seconds));
+            let client = scope.spawn(move || fio::run(uri, row, seconds));
             while !client.is_finished() {
                 for (peak, now) in peaks.iter_mut().zip(now()) {
                     *peak = peak.max(now);

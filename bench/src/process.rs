@@ -32,8 +32,7 @@ impl Used {
         (result, used)
     }
 
-    /// What daemons have used since they were started.
-    pub(crate) fn so_far(daemons: &[Daemon]) -> Self {
+    fn so_far(daemons: &[Daemon]) -> Self {
         Self {
             cpu: daemons.iter().map(Daemon::cpu).sum(),
             peaks: daemons.iter().map(Daemon::peak).collect(),

@@ -175,10 +175,13 @@ impl Bench {
         self.pair.wait_for_provider(Side::A, NAME)
     }
 
-    /// From when until when the secondary was behind.
-    fn converge(&self) -> Range<Instant> {
+    /// From when until when the secondary was behind, and what the workers
+    /// have used meanwhile, for clients, too, where there are.
+    fn converge(&self) -> (Range<Instant>, Used) {
         let connected = self.told("Connected to ");
-        connected..self.told("Synchronization complete")
+        let workers = systems::workers(&self.pair);
+        let (complete, used) = Used::during(&workers, || self.told("Synchronization complete"));
+        (connected..complete, used)
     }
 
     /// Waits until the primary's daemon says something.
@@ -192,17 +195,19 @@ impl Bench {
         Instant::now()
     }
 
-    /// Lets the secondary catch up; from when until when it was behind.
-    pub(crate) fn resync(&mut self, case: &Case) -> Range<Instant> {
+    /// Lets the secondary catch up.
+    pub(crate) fn resync(&mut self, case: &Case) {
         self.diverge(case);
         self.meet();
-        self.converge()
+        self.converge();
     }
 
     /// The same, as a figure.
     pub(crate) fn measure(&mut self, case: &Case, figure: &str, figures: &mut Figures) {
-        let during = self.resync(case);
-        self.add(figure, &during, self.used(), None, figures);
+        self.diverge(case);
+        self.meet();
+        let (during, used) = self.converge();
+        self.add(figure, &during, used, None, figures);
     }
 
     /// The same beside clients, and how much longer than afterwards they have
@@ -211,15 +216,14 @@ impl Bench {
         self.diverge(case);
         let socket = self.meet();
         let foreground = Foreground::start(&socket);
-        let during = self.converge();
-        let used = self.used();
+        let (during, used) = self.converge();
         thread::sleep(Duration::from_secs(seconds.into()));
         let after = during.end..Instant::now();
         let writes = foreground.end();
-        let [latency, later] = [&during, &after].map(|time| writes.latency(time));
+        let latency = writes.latency(&during);
         self.add(case.name, &during, used, Some(latency), figures);
         figures.add("clients' p99 in resync", "us", latency.p99);
-        figures.add("clients' p99", "us", later.p99);
+        figures.add("clients' p99", "us", writes.latency(&after).p99);
     }
 
     fn add(
@@ -231,17 +235,10 @@ impl Bench {
         figures: &mut Figures,
     ) {
         let speed = mb_per_second(self.size, during.end - during.start);
-        let used = Some(used);
-        figures.add_throughput(figure, "MB/s", speed, Cost { latency, used });
-    }
-
-    /// What the workers have used since they were started, which was for
-    /// copying.
-    fn used(&self) -> Used {
-        let used = Used::so_far(&systems::workers(&self.pair));
-        Used {
+        let used = Some(Used {
             cpu: used.cpu / f64::from(self.size) * 1024.0,
             ..used
-        }
+        });
+        figures.add_throughput(figure, "MB/s", speed, Cost { latency, used });
     }
 }

@@ -44,6 +44,10 @@ fn main() -> ExitCode {
         settings(Replication::Memsync),
         settings(Replication::Async),
         transformed.clone(),
+        Settings {
+            checksum: Checksum::Sha256,
+            ..settings(Replication::Fullsync)
+        },
     ] {
         requests(&settings);
     }
@@ -131,6 +135,10 @@ fn requests(settings: &Settings) {
                 node.counted.stops_allocating(&what, &mut round);
             }
         }
+    }
+    for node in [&pair.primary, &pair.secondary] {
+        let mut round = || allocations::flushes(&mut client);
+        node.counted.stops_allocating("flushes", &mut round);
     }
     drop(client);
     pair.stop();

@@ -5,7 +5,7 @@
 //! more as the daemon, beside the other one and a client.
 #![allow(unsafe_code)]
 
-use crate::nbd::{Client, READ, WRITE};
+use crate::nbd::{Client, FLUSH, READ, WRITE};
 use crate::process::{Running, Sandbox, free_port, wait_for, wait_for_port};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -25,6 +25,9 @@ pub const PATTERNS: [(u32, u32); 3] = [(4 << 10, 32), (128 << 10, 8), (1 << 20, 
 
 /// Bytes of one round, many times what can be in flight.
 pub const ROUND: u32 = 16 << 20;
+
+/// Flushes of one round.
+const FLUSHES: u32 = 64;
 
 /// Rounds until one must have passed without an allocation: tables grow to
 /// their size at first, and disk threads come and go.
@@ -119,6 +122,8 @@ impl Counted {
 
     /// Asserts that a round soon passes in which it allocates nothing.
     pub fn stops_allocating(&self, what: &str, mut round: impl FnMut()) {
+        // Without its allocator it would never have.
+        assert!(self.allocations() > 0, "{}: counts", self.0.display());
         let mut counts = (0..ROUNDS).map(|_| {
             let before = self.allocations();
             round();
@@ -179,7 +184,16 @@ fn test(name: &str) {
             counted.stops_allocating(&what, || round(&mut nbd, command, bytes, depth));
         }
     }
+    counted.stops_allocating("flushes", || flushes(&mut nbd));
     println!("{name}: rounds without an allocation in every pattern");
+}
+
+/// Flushes, one after the other.
+pub fn flushes(client: &mut Client) {
+    for _ in 0..FLUSHES {
+        let reply = client.call(FLUSH, 0, 0, 0, &[]).expect("a reply");
+        assert_eq!(reply.error, 0);
+    }
 }
 
 /// Requests over the whole image, `depth` of them in flight.

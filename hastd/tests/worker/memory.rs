@@ -115,7 +115,7 @@ fn with_a_peer_that_is_stuck_a_worker_needs_no_more() {
 #[test]
 fn sixty_four_idle_resources_need_next_to_nothing() {
     let pairs: Vec<_> = (0..64)
-        .map(|_| Pair::new(1 << 40, settings(Replication::Fullsync)))
+        .map(|_| Pair::new(8 << 40, settings(Replication::Fullsync)))
         .collect();
     pairs.iter().for_each(assert_idle);
 }
