@@ -11,6 +11,7 @@ use nix::sys::uio::readv;
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Input buffer: more than two thousand headers, or fifteen 4 KiB writes.
@@ -172,17 +173,22 @@ impl Lane {
                     got += direct;
                     self.end = count - direct;
                 }
-                Err(Errno::EAGAIN) => {
-                    let deadline = *deadline.get_or_insert_with(|| {
+                Err(Errno::EAGAIN) => match deadline {
+                    None => {
                         before_waiting();
-                        Instant::now() + budget
-                    });
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return Received::Part(got);
+                        deadline = Some(Instant::now() + budget);
+                        // Clients send it right behind its header: to give way
+                        // to them may spare a wake-up.
+                        thread::yield_now();
                     }
-                    self.wait(left);
-                }
+                    Some(deadline) => {
+                        let left = deadline.saturating_duration_since(Instant::now());
+                        if left.is_zero() {
+                            return Received::Part(got);
+                        }
+                        self.wait(left);
+                    }
+                },
                 Err(Errno::EINTR) => {}
                 Err(_) => return Received::Closed,
             }
