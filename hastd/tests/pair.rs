@@ -5,10 +5,9 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use testkit::hast::{Pair, Side};
-use testkit::nbd::{Client, FLUSH};
+use testkit::nbd::Client;
 use testkit::noise::Noise;
 use testkit::process::{Finished, wait_for};
 
@@ -169,34 +168,6 @@ fn a_node_with_old_data_serves_the_new_ones_through_its_peer() {
     pair.role(Side::B, "init");
     pair.role(Side::A, "init");
     assert!(pair.data(Side::A, NAME) == pair.data(Side::B, NAME));
-}
-
-/// A FLUSH that came while the end was being stored began it anew, and met it
-/// again.
-#[test]
-fn a_pair_gets_in_sync_beside_clients_that_flush_all_the_time() {
-    let mut pair = pair("replication fullsync");
-    pair.stop(Side::B).expect_code(0);
-    (0..8).for_each(|extent| write(&pair, Side::A, extent, 0xaa));
-    let clients: Vec<Client> = (0..4).map(|_| client(&pair, Side::A)).collect();
-    let in_sync = AtomicBool::new(false);
-    let deadline = Instant::now() + 2 * SYNC;
-    std::thread::scope(|scope| {
-        for (extent, mut client) in (0..).zip(clients) {
-            let in_sync = &in_sync;
-            scope.spawn(move || {
-                while !in_sync.load(Ordering::Relaxed) && Instant::now() < deadline {
-                    let written = client.write(extent * EXTENT, &[0xbb; 4096]);
-                    assert_eq!(written.unwrap(), 0);
-                    assert_eq!(client.call(FLUSH, 0, 0, 0, &[]).unwrap().error, 0);
-                }
-            });
-        }
-        pair.start(Side::B);
-        pair.role(Side::B, "secondary");
-        wait_for_state(&pair, Side::A, "complete");
-        in_sync.store(true, Ordering::Relaxed);
-    });
 }
 
 #[test]
