@@ -37,47 +37,11 @@ const PIECE: usize = 1 << 20;
 /// Bytes that are sent back to measure a round trip: the median counts.
 const PINGS: usize = 21;
 
-/// A round trip, and what figures are called that were measured with it.
-struct Distance {
-    round_trip: Duration,
-    /// What the link can do.
-    ping: &'static str,
-    most: &'static str,
-    stream: &'static str,
-    /// What is done over it, in the order of [`systems::over_a_link`].
-    writes: [&'static str; 5],
-    resync: &'static str,
-}
-
-const DISTANCES: [Distance; 2] = [
-    Distance {
-        round_trip: Duration::from_millis(1),
-        ping: "1 ms: round trip",
-        most: "1 ms: 32 / round trip",
-        stream: "1 ms: TCP stream",
-        writes: [
-            "1 ms: ggate",
-            "1 ms: fullsync",
-            "1 ms: memsync",
-            "1 ms: async",
-            "1 ms: two hops",
-        ],
-        resync: "1 ms: resync",
-    },
-    Distance {
-        round_trip: Duration::from_millis(20),
-        ping: "20 ms: round trip",
-        most: "20 ms: 32 / round trip",
-        stream: "20 ms: TCP stream",
-        writes: [
-            "20 ms: ggate",
-            "20 ms: fullsync",
-            "20 ms: memsync",
-            "20 ms: async",
-            "20 ms: two hops",
-        ],
-        resync: "20 ms: resync",
-    },
+/// How far the nodes are from one another: what figures begin with, and the
+/// round trip.
+const DISTANCES: [(&str, Duration); 2] = [
+    ("1 ms", Duration::from_millis(1)),
+    ("20 ms", Duration::from_millis(20)),
 ];
 
 const fn goal(figure: &'static str, by: &'static str, least: f64) -> Goal {
@@ -108,21 +72,21 @@ pub(crate) fn measure(options: &Options) -> Figures {
     lagging.resync(&RANDOM);
     let mut figures = Figures::default();
     for _ in 0..options.runs {
-        for distance in &DISTANCES {
-            let trip = distance.round_trip;
-            let round_trip = ping(trip);
-            figures.add(distance.ping, "us", round_trip.as_secs_f64() * 1e6);
-            let most = f64::from(DEPTH) / round_trip.as_secs_f64();
-            figures.add(distance.most, "requests/s", most);
-            for (system, name) in systems.iter().zip(distance.writes) {
+        for (distance, trip) in DISTANCES {
+            let called = |what: &str| format!("{distance}: {what}");
+            let round_trip = ping(trip).as_secs_f64();
+            figures.add(&called("round trip"), "us", round_trip * 1e6);
+            let most = f64::from(DEPTH) / round_trip;
+            figures.add(&called("32 / round trip"), "requests/s", most);
+            for system in &systems {
                 lengthen(system.link(), trip);
                 let sample = Sample::take(system, &WRITES, options.seconds);
-                figures.add_sample(name, &WRITES, &sample);
+                figures.add_sample(&called(system.name), &WRITES, &sample);
             }
-            let took = stream(trip, size);
-            figures.add(distance.stream, "MB/s", mb_per_second(size, took));
+            let streamed = mb_per_second(size, stream(trip, size));
+            figures.add(&called("TCP stream"), "MB/s", streamed);
             lengthen(lagging.link(), trip);
-            lagging.measure(&RANDOM, distance.resync, &mut figures);
+            lagging.measure(&RANDOM, &called("resync"), &mut figures);
         }
     }
     figures
