@@ -372,6 +372,35 @@ fn start_does_not_sleep_untold_on_a_request_that_turns_out_to_be_refused() {
     bench.done(&first, Outcome::Done);
 }
 
+/// Some clients can keep START busy for ever, and one that asks now and then
+/// has its request put together with theirs.
+#[test]
+fn start_does_not_hand_out_requests_for_ever_untold() {
+    let bench = Bench::new(&plan());
+    let mut clients = [bench.client(), bench.client()];
+    for client in &mut clients {
+        client.send(FLUSH, 0, 0, 0, &[]).unwrap();
+        bench.done(&bench.start(), Outcome::Done);
+        client.reply().unwrap();
+    }
+    let burst: Vec<u8> = (0..40)
+        .flat_map(|cookie| request(FLUSH, 0, cookie, 0, 0))
+        .collect();
+    for client in &mut clients {
+        client.stream().write_all(&burst).unwrap();
+    }
+    // This one takes all that was sent in.
+    bench.start();
+    let mut told = 0;
+    for _ in 1..80 {
+        let started = bench
+            .gates
+            .start_after(bench.unit, &mut [], &mut || told += 1);
+        assert!(matches!(started, Ok(Started::Request(_))));
+    }
+    assert!(told > 0);
+}
+
 /// Requests that were put off must not wait for the rest of a payload.
 #[test]
 fn start_does_not_sleep_untold_on_half_a_payload() {

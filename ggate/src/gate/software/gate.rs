@@ -188,7 +188,7 @@ impl Gate {
                 return Ok(started);
             }
             self.admit(&mut reader);
-            reader.look_around(self);
+            reader.look_around(self, &mut caller);
             if let Some(started) = reader.take(self, Some(&mut caller)) {
                 return Ok(started);
             }

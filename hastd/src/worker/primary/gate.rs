@@ -108,8 +108,12 @@ impl Shell {
             _ => None,
         };
         let mut completed = deferred.iter().filter_map(whole).peekable();
+        let at_once = self.gate.ctl.done_at_once().max(1);
+        if at_once == 1 && completed.peek().is_some() {
+            // DONE may hold this thread.
+            self.output.send(self);
+        }
         while completed.peek().is_some() {
-            let at_once = self.gate.ctl.done_at_once().max(1);
             self.gate.done_all(completed.by_ref().take(at_once));
         }
         for later in deferred {
