@@ -20,15 +20,18 @@ pub(crate) struct ExtentTable {
     /// Extents and their numbers. At least half of it is free.
     places: Vec<(u64, u32)>,
     used: usize,
+    /// Places of an empty table.
+    least: usize,
 }
 
 impl ExtentTable {
     /// Has room for so many without asking for memory.
     pub(crate) fn with_room(extents: usize) -> Self {
-        let length = (2 * extents).next_power_of_two().max(FEW);
+        let least = (2 * extents).next_power_of_two().max(FEW);
         Self {
-            places: vec![(FREE, 0); length],
+            places: empty(least),
             used: 0,
+            least,
         }
     }
 
@@ -72,11 +75,16 @@ impl ExtentTable {
             }
         }
         self.places[free] = (FREE, 0);
+        // One large request must not keep its memory for ever.
+        if self.used == 0 && self.places.len() > self.least {
+            self.places = empty(self.least);
+        }
     }
 
     fn grow(&mut self) {
-        let grown = Self::with_room(self.places.len());
-        for (extent, number) in core::mem::replace(self, grown).places {
+        let grown = empty(2 * self.places.len());
+        self.used = 0;
+        for (extent, number) in core::mem::replace(&mut self.places, grown) {
             if extent != FREE {
                 self.insert(ExtentIndex(extent), number);
             }
@@ -103,6 +111,10 @@ impl ExtentTable {
     }
 }
 
+fn empty(places: usize) -> Vec<(u64, u32)> {
+    vec![(FREE, 0); places]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +135,10 @@ mod tests {
             table.insert(ExtentIndex(extent), 1);
         }
         assert_eq!(table.places.len(), 2048);
+        for extent in 0..1000 {
+            table.remove(ExtentIndex(extent));
+        }
+        assert_eq!(table.places.len(), FEW);
     }
 
     proptest! {
