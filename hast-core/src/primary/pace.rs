@@ -52,6 +52,8 @@ pub(super) struct Pace {
     /// About the most in a tick that copied from its begin and with hardly a
     /// client: what was a peak and no more, as zeros are, is forgotten.
     best: u64,
+    /// Clients had less copied since the last tick than there could have been.
+    held_back: bool,
     /// Between the nodes.
     round_trip: Millis,
 }
@@ -86,7 +88,7 @@ impl Pace {
 
     /// What may be under way now, of at most `most` bytes, with so many
     /// requests of clients in flight.
-    pub(super) fn window(&self, clients: u32, most: u64) -> Window {
+    pub(super) fn window(&mut self, clients: u32, most: u64) -> Window {
         // Twice what is carried in a round trip: a link that carries more shows
         // it then, and one that does not, once that is known, makes nobody wait
         // for longer than another round trip.
@@ -101,8 +103,12 @@ impl Pace {
             };
         }
         let left = u64::from(BUSY.saturating_sub(busy)) * idle / u64::from(BUSY);
-        // A link that has shown nothing yet may be a slow one.
-        let least = if self.best == 0 { 0 } else { carried / LEAST };
+        self.held_back = true;
+        let least = match self.best {
+            // It may be a slow one.
+            0 => (carried / LEAST).min(ENOUGH / LEAST),
+            _ => carried / LEAST,
+        };
         Window {
             bytes: left.max(least).max(SHORT.into()).min(most),
             longest: SHORT,
@@ -138,8 +144,11 @@ impl Pace {
         }
         let bytes = self.copied - self.at_tick;
         let rate = bytes.saturating_mul(1000) / elapsed;
+        let held_back = core::mem::take(&mut self.held_back);
         if idle && self.at_tick > 0 {
-            self.best = rate.max(self.best - self.best / 8);
+            let could_have = !held_back && bytes > 0;
+            let forgotten = if could_have { self.best / 8 } else { 0 };
+            self.best = rate.max(self.best - forgotten);
         }
         self.rate = if self.rate == 0 {
             rate
@@ -191,7 +200,7 @@ mod tests {
     #[test]
     fn a_long_link_is_kept_full() {
         let mut pace = Pace::default();
-        let bytes = |pace: &Pace| pace.window(0, MOST).bytes;
+        let bytes = |pace: &mut Pace| pace.window(0, MOST).bytes;
         let mut second = 0;
         let mut tick = |pace: &mut Pace, copied| {
             pace.copied(copied);
@@ -199,19 +208,27 @@ mod tests {
             pace.tick(Millis(second));
         };
         pace.begin(Millis(0), Millis(10));
-        assert_eq!(bytes(&pace), 25_000_000, "10 Gbit/s, perhaps");
-        let least = window(SHORT.into(), SHORT);
+        assert_eq!(bytes(&mut pace), 25_000_000, "10 Gbit/s, perhaps");
+        let least = window(ENOUGH / LEAST, SHORT);
         assert_eq!(pace.window(200, MOST), least, "perhaps not");
         tick(&mut pace, 1_000_000);
-        assert_eq!(bytes(&pace), 25_000_000, "it began late");
+        assert_eq!(bytes(&mut pace), 25_000_000, "it began late");
         for _ in 0..1000 {
             pace.request();
         }
         tick(&mut pace, 1_000_000);
         tick(&mut pace, 1_000_000);
-        assert_eq!(bytes(&pace), 25_000_000, "clients do not make a link slow");
+        assert_eq!(
+            bytes(&mut pace),
+            25_000_000,
+            "clients do not make a link slow"
+        );
         tick(&mut pace, 1_300_000_000);
-        assert_eq!(bytes(&pace), 26_000_000, "and a little more, as it seems");
+        assert_eq!(
+            bytes(&mut pace),
+            26_000_000,
+            "and a little more, as it seems"
+        );
         let busy = window(26_000_000 / LEAST, SHORT);
         assert_eq!(pace.window(200, MOST), busy);
         for most in [1, 1 << 20] {
@@ -242,6 +259,26 @@ mod tests {
             pace.tick(Millis(second * 1000));
         }
         assert_eq!(pace.window(0, MOST).bytes, 10_000_000);
+    }
+
+    #[test]
+    fn what_clients_kept_from_being_copied_does_not_make_a_link_slow() {
+        let mut pace = Pace::default();
+        pace.begin(Millis(0), Millis(100));
+        pace.copied(1);
+        pace.tick(Millis(1000));
+        pace.copied(100_000_000);
+        pace.tick(Millis(2000));
+        let busy = window(20_000_000 / LEAST, SHORT);
+        for second in 3..30 {
+            assert_eq!(pace.window(8, MOST), busy);
+            pace.copied(25_000_000);
+            pace.tick(Millis(second * 1000));
+        }
+        for second in 30..60 {
+            pace.tick(Millis(second * 1000));
+        }
+        assert_eq!(pace.window(8, MOST), busy, "nor what did not have to be");
     }
 
     #[test]

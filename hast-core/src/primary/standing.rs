@@ -59,7 +59,9 @@ impl Standing {
             recorded: false,
             peer_is_current: false,
             knows_what_differs: consistent,
-            // Whether the last worker knew of such a loss, it told nobody.
+            // The last worker may have known of such a loss, and told nobody.
+            // (So may one that has copied everything since: not even that is
+            // known here.)
             flush_must_fail: takes_over && !consistent,
             peer_knows: false,
             entropy,
