@@ -33,6 +33,10 @@ const BATCH: usize = 128 << 10;
 /// are sent from where they are.
 pub(super) const COPIED: usize = 16 << 10;
 
+/// As many messages are worth a system call although more may follow: the peer
+/// can begin with them.
+const WORTH_A_CALL: usize = 8;
+
 /// Messages that may wait for the connection before whoever causes more of
 /// them on behalf of the peer has to wait, too: two replies to each request a
 /// secondary has room for.
@@ -215,13 +219,15 @@ impl<F: Copy + Send> Output<F> {
         }
     }
 
-    /// What is queued about a range is sent now, unless this thread sends
-    /// before it waits and there is something to be gained by waiting for
-    /// more: a payload beyond [`COPIED`] is in no batch.
+    /// What is queued about a range of this length is sent now, unless this
+    /// thread sends before it waits and there is something to be gained by
+    /// waiting for more: a payload beyond [`COPIED`] is in no batch.
     pub(super) fn send_about<E: Encode<Frame = F>>(&self, length: u64, encoder: &E) {
-        if !BATCHES.get() || length > COPIED as u64 {
-            self.send(encoder);
+        let few = || self.state.lock().queue.len() < WORTH_A_CALL;
+        if BATCHES.get() && length <= COPIED as u64 && few() {
+            return;
         }
+        self.send(encoder);
     }
 
     /// The thread `sendtd`; never returns.
@@ -429,6 +435,13 @@ mod tests {
         output.queue(4);
         output.send_about(COPIED as u64 + 1, &Bytes);
         assert_eq!(received(&peer), Some(vec![4]), "nothing would be gained");
+        for frame in 0..10 {
+            output.queue(frame);
+            output.send_about(4096, &Bytes);
+        }
+        let first: Vec<u8> = (0..8).collect();
+        assert_eq!(received(&peer), Some(first), "the peer may begin");
+        assert_eq!(received(&peer), None);
     }
 
     #[test]
