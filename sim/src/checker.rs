@@ -153,11 +153,13 @@ impl Checker {
         values.iter().enumerate().find_map(lacks)
     }
 
-    /// When a write was first flushed that a sector with this value lacks.
+    /// When a write was first flushed that a sector with this value lacks. That
+    /// cannot be told of one of another history: a primary that was given up
+    /// wrote it and answered nobody.
     fn oldest_loss(&self, sector: usize, value: u64) -> Option<u64> {
         let writes = &self.sectors[sector];
         let same = writes.iter().filter(|w| w.value == value);
-        let ended = same.map(|w| w.ended).max().unwrap_or(0);
+        let ended = same.map(|w| w.ended).max()?;
         let later = writes.iter().filter(|w| w.began > ended && w.is_flushed());
         later.map(|w| w.flushed).min()
     }
@@ -235,5 +237,7 @@ mod tests {
         }
         assert_eq!(checker.mixture(&[vec![0], vec![8]]), Some((0, 8)));
         assert_eq!(checker.mixture(&[vec![7, 0], vec![0, 8]]), Some((0, 8)));
+        // A primary that was given up wrote it.
+        assert_eq!(checker.mixture(&[vec![9], vec![8]]), None);
     }
 }
