@@ -24,14 +24,14 @@ impl World {
 
     fn in_sync(&self) -> bool {
         let claims = |s: Standing| s.connected && s.behind == Behind::Neither;
-        self.standing().is_some_and(claims)
+        // A peer that has just gone takes its part of the claim with it.
+        let follows = self.nodes.iter().any(Node::follows);
+        follows && self.standing().is_some_and(claims)
     }
 
     /// "In sync" means that both copies are the same, byte for byte.
     pub(crate) fn check_claim(&mut self) -> Result<(), String> {
-        // A peer that has just gone takes its part of the claim with it.
-        let follows = self.nodes.iter().any(Node::follows);
-        if !self.in_sync() || !self.is_idle() || !follows {
+        if !self.in_sync() || !self.is_idle() {
             return Ok(());
         }
         self.discord = false;
