@@ -195,18 +195,16 @@ impl Bench {
         Instant::now()
     }
 
-    /// Lets the secondary catch up.
-    pub(crate) fn resync(&mut self, case: &Case) {
+    /// Lets the secondary catch up; what [`Self::converge`] says.
+    pub(crate) fn resync(&mut self, case: &Case) -> (Range<Instant>, Used) {
         self.diverge(case);
         self.meet();
-        self.converge();
+        self.converge()
     }
 
     /// The same, as a figure.
     pub(crate) fn measure(&mut self, case: &Case, figure: &str, figures: &mut Figures) {
-        self.diverge(case);
-        self.meet();
-        let (during, used) = self.converge();
+        let (during, used) = self.resync(case);
         self.add(figure, &during, used, None, figures);
     }
 

@@ -23,7 +23,6 @@ use crate::dirtymap::{DirtyMap, Sectors};
 use crate::extent::Extents;
 use crate::extenttable::ExtentTable;
 use crate::keepdirty::{KeepDirty, Touched};
-use crate::primary::CLIENT_REQUESTS;
 use crate::units::{ByteRange, ExtentIndex};
 
 /// How a write ended.
@@ -70,7 +69,7 @@ impl ActiveMap {
         let none = Bitmap::new(extents.count());
         Self {
             keepdirty: KeepDirty::new(extents.count(), keepdirty),
-            pending: ExtentTable::with_room(crate::index(CLIENT_REQUESTS.into())),
+            pending: ExtentTable::new(),
             sync: disk.image().clone(),
             dirty: disk.image().count(),
             copying: none.clone(),

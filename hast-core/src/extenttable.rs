@@ -15,23 +15,22 @@ const FREE: u64 = u64::MAX;
 /// Places of a new table; a power of two, as all lengths are.
 const FEW: usize = 16;
 
+/// Places that an empty table keeps, 1 MiB: what requests in flight need again
+/// and again, and not what one over very many extents needed once.
+const KEPT: usize = 1 << 16;
+
 #[derive(Clone, Debug)]
 pub(crate) struct ExtentTable {
     /// Extents and their numbers. At least half of it is free.
     places: Vec<(u64, u32)>,
     used: usize,
-    /// Places of an empty table.
-    least: usize,
 }
 
 impl ExtentTable {
-    /// Has room for so many without asking for memory.
-    pub(crate) fn with_room(extents: usize) -> Self {
-        let least = (2 * extents).next_power_of_two().max(FEW);
+    pub(crate) fn new() -> Self {
         Self {
-            places: empty(least),
+            places: empty(FEW),
             used: 0,
-            least,
         }
     }
 
@@ -75,9 +74,8 @@ impl ExtentTable {
             }
         }
         self.places[free] = (FREE, 0);
-        // One large request must not keep its memory for ever.
-        if self.used == 0 && self.places.len() > self.least {
-            self.places = empty(self.least);
+        if self.used == 0 && self.places.len() > KEPT {
+            self.places = empty(FEW);
         }
     }
 
@@ -123,7 +121,7 @@ mod tests {
 
     #[test]
     fn its_memory_is_that_of_what_it_holds() {
-        let mut table = ExtentTable::with_room(0);
+        let mut table = ExtentTable::new();
         for round in 0..10_000 {
             table.insert(ExtentIndex(round << 20), 1);
             table.insert(ExtentIndex(round), 2);
@@ -131,14 +129,16 @@ mod tests {
             table.remove(ExtentIndex(round));
         }
         assert_eq!(table.places.len(), FEW);
-        for extent in 0..1000 {
-            table.insert(ExtentIndex(extent), 1);
+        for (extents, then, kept) in [(1000, 2048, 2048), (40_000, 2 * KEPT, FEW)] {
+            for extent in 0..extents {
+                table.insert(ExtentIndex(extent), 1);
+            }
+            assert_eq!(table.places.len(), then);
+            for extent in 0..extents {
+                table.remove(ExtentIndex(extent));
+            }
+            assert_eq!(table.places.len(), kept);
         }
-        assert_eq!(table.places.len(), 2048);
-        for extent in 0..1000 {
-            table.remove(ExtentIndex(extent));
-        }
-        assert_eq!(table.places.len(), FEW);
     }
 
     proptest! {
@@ -147,7 +147,7 @@ mod tests {
             steps in prop::collection::vec((0u64..40, prop::option::of(0u32..9)), 0..300),
             spread in 0u32..40,
         ) {
-            let mut table = ExtentTable::with_room(0);
+            let mut table = ExtentTable::new();
             let mut model = BTreeMap::new();
             for (extent, number) in steps {
                 let extent = extent << spread;

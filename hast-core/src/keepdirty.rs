@@ -54,7 +54,7 @@ impl KeepDirty {
         let limit = limit.min(MAX_KEEPDIRTY).min(most);
         Self {
             slots: Vec::new(),
-            at: ExtentTable::with_room(0),
+            at: ExtentTable::new(),
             limit,
             newest: NONE,
             oldest: NONE,

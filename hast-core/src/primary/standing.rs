@@ -103,7 +103,7 @@ impl Primary {
             Behind::Neither => Ok(Revision::FIRST),
             // Nobody was promised that until now. When all that is left is to
             // store that the peer has everything, it has this, too.
-            Behind::Peer if !self.standing.recorded && !self.sync_is_recorded() => {
+            Behind::Peer if !self.standing.recorded && !self.sync_is_being_recorded() => {
                 self.peer_misses()
             }
             // What is true may not be written down yet.

@@ -226,7 +226,7 @@ impl Primary {
     }
 
     /// Whether both have everything, and that is on its way to the own disk.
-    pub(super) const fn sync_is_recorded(&self) -> bool {
+    pub(super) const fn sync_is_being_recorded(&self) -> bool {
         matches!(self.sync.end, End::Recording(_))
     }
 

@@ -212,7 +212,10 @@ impl<F: Copy + Send> Output<F> {
 
     /// Sends what is queued, unless another thread is doing that.
     pub(super) fn send<E: Encode<Frame = F>>(&self, encoder: &E) {
-        let mut state = self.state.lock();
+        self.send_queued(self.state.lock(), encoder);
+    }
+
+    fn send_queued<E: Encode<Frame = F>>(&self, mut state: MutexGuard<'_, State<F>>, encoder: &E) {
         if state.sender == Sender::Idle && !state.queue.is_empty() {
             state.sender = Sender::Busy;
             self.pump(state, encoder, false);
@@ -223,11 +226,11 @@ impl<F: Copy + Send> Output<F> {
     /// thread sends before it waits and there is something to be gained by
     /// waiting for more: a payload beyond [`COPIED`] is in no batch.
     pub(super) fn send_about<E: Encode<Frame = F>>(&self, length: u64, encoder: &E) {
-        let few = || self.state.lock().queue.len() < WORTH_A_CALL;
-        if BATCHES.get() && length <= COPIED as u64 && few() {
-            return;
+        let state = self.state.lock();
+        let few = state.queue.len() < WORTH_A_CALL;
+        if !BATCHES.get() || length > COPIED as u64 || !few {
+            self.send_queued(state, encoder);
         }
-        self.send(encoder);
     }
 
     /// The thread `sendtd`; never returns.

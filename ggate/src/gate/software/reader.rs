@@ -48,7 +48,8 @@ const ZEROES_PART: u64 = 128 << 10;
 pub(super) struct Caller<'a> {
     /// Where the payload of a WRITE goes.
     pub(super) payload: &'a mut [u8],
-    /// Called before there may be a wait, and not much later than that.
+    /// Called before there may be a wait, and once in [`BATCH`] requests
+    /// although there is none.
     pub(super) before_waiting: &'a mut dyn FnMut(),
 }
 
@@ -138,8 +139,9 @@ impl Reader {
         None
     }
 
-    /// Looks at all clients once in a while although there is work at hand: what
-    /// the caller has put together must not wait for a moment without any.
+    /// Looks at all clients once in a while although there is work at hand. What
+    /// the caller has put together must not wait for a moment without any,
+    /// either.
     pub(super) fn look_around(&mut self, gate: &Gate, caller: &mut Caller<'_>) {
         if self.taken >= BATCH && self.streams.len() > 1 {
             (caller.before_waiting)();

@@ -180,7 +180,7 @@ fn a_flush_after_one_that_nobody_asked_for_waits_until_it_is_known_who_lacks_wha
 fn a_flush_while_it_is_stored_that_both_are_the_same_does_not_undo_that() {
     let mut bench = written();
     flush(&mut bench, Ok(()), Some(Errno::EIO));
-    while !bench.primary.sync_is_recorded() {
+    while !bench.primary.sync_is_being_recorded() {
         let stored = bench.store_map(true);
         let worked = bench.local(Ok(())).is_some() | bench.answer(None).is_some();
         assert!(stored || worked || bench.store_metadata(true));
